@@ -1,0 +1,207 @@
+//! What a build is asked to do: the flags of `docker buildx build`, parsed, with nothing of the
+//! machine's environment in them. The command line makes it; a server may make it too.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use oci::{Platform, Reference, media_type::Compression};
+
+/// One build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The main build context.
+    pub context: Context,
+    /// `-f`: a path (relative to the current directory), `-` or an HTTP URL; `None` for
+    /// `Dockerfile` in the context.
+    pub dockerfile: Option<DockerfileSource>,
+    /// `--build-context NAME=…`, in order.
+    pub named_contexts: Vec<(String, ContextSource)>,
+    /// `--build-arg`; without a value the environment's was taken already.
+    pub build_args: BTreeMap<String, String>,
+    /// `--target`
+    pub target: Option<String>,
+    /// `--platform`; empty for the host's.
+    pub platforms: Vec<Platform>,
+    /// `-t`
+    pub tags: Vec<Reference>,
+    /// `-o`, `--push`, `--load`; empty: the result stays in the store.
+    pub outputs: Vec<Output>,
+    /// `--label`
+    pub labels: BTreeMap<String, String>,
+    /// `--annotation [LEVEL[,LEVEL]:]KEY=VALUE`
+    pub annotations: Vec<Annotation>,
+    /// `--secret`
+    pub secrets: Vec<Secret>,
+    /// `--ssh`
+    pub ssh: Vec<SshAgent>,
+    /// `--no-cache`
+    pub no_cache: bool,
+    /// `--no-cache-filter`: stages whose steps are run anew.
+    pub no_cache_filter: Vec<String>,
+    /// `--pull`: ask registries even where the store has the image.
+    pub pull: bool,
+    /// `--network`: the default for RUN.
+    pub network: dockerfile::ast::Network,
+    /// `--add-host NAME:IP`
+    pub add_hosts: Vec<(String, String)>,
+    /// `--shm-size` in bytes.
+    pub shm_size: Option<u64>,
+    /// `--ulimit NAME=SOFT[:HARD]`
+    pub ulimits: Vec<(String, u64, u64)>,
+    /// `--allow security.insecure` and the like.
+    pub allow: Vec<String>,
+    /// `--host-ca`: give the host's CA certificates to RUN without a trace in the image.
+    pub host_ca: Option<PathBuf>,
+    /// Proxy variables given to RUN (already chosen from the environment), never in keys or history.
+    pub proxy: BTreeMap<String, String>,
+    /// `SOURCE_DATE_EPOCH`, in seconds.
+    pub source_date_epoch: Option<i64>,
+    /// `--isolation`
+    pub isolation: Option<String>,
+    /// How many steps run at once.
+    pub parallelism: usize,
+}
+
+/// The main context.
+#[derive(Debug, Clone)]
+pub enum Context {
+    /// A directory, URL, …
+    Source(ContextSource),
+    /// `-`: a tar archive or a Dockerfile on standard input, spooled to this file.
+    Stdin(PathBuf),
+}
+
+/// Where files come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContextSource {
+    /// A local directory.
+    Directory(PathBuf),
+    /// A git repository: `https://…/x.git#ref:subdir`, `git@host:x.git`, `git://…`.
+    Git(String),
+    /// A tar archive (or a Dockerfile) behind HTTP(S).
+    Http(String),
+    /// `docker-image://REF`
+    Image(Reference),
+    /// `oci-layout://PATH[:TAG][@DIGEST]`
+    OciLayout {
+        /// The layout's directory.
+        path: PathBuf,
+        /// The entry's name.
+        tag: Option<String>,
+        /// The manifest's digest.
+        digest: Option<oci::Digest>,
+    },
+}
+
+/// `-f`
+#[derive(Debug, Clone)]
+pub enum DockerfileSource {
+    /// A file. Relative paths stand for the current directory, or the root of a remote context.
+    Path(PathBuf),
+    /// Standard input, spooled to this file.
+    Stdin(PathBuf),
+    /// `http(s)://…`
+    Url(String),
+}
+
+/// `--secret id=…`
+#[derive(Debug, Clone)]
+pub struct Secret {
+    /// What `RUN --mount=type=secret,id=` names.
+    pub id: String,
+    /// Where the value is.
+    pub source: SecretSource,
+}
+
+/// Where a secret's value is. Read when it is needed, never stored.
+#[derive(Debug, Clone)]
+pub enum SecretSource {
+    /// `src=`
+    File(PathBuf),
+    /// `env=`
+    Env(String),
+}
+
+/// `--ssh ID[=SOCKET|KEY,…]`
+#[derive(Debug, Clone)]
+pub struct SshAgent {
+    /// What `RUN --mount=type=ssh,id=` names; `default` where none is given.
+    pub id: String,
+    /// The agent's socket, or key files.
+    pub paths: Vec<PathBuf>,
+}
+
+/// `--annotation`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotation {
+    /// Where it goes.
+    pub level: AnnotationLevel,
+    /// For one platform only: `manifest[linux/amd64]:`.
+    pub platform: Option<Platform>,
+    /// Key.
+    pub key: String,
+    /// Value.
+    pub value: String,
+}
+
+/// Where an annotation goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnnotationLevel {
+    /// The manifest (default).
+    Manifest,
+    /// The index.
+    Index,
+    /// The descriptor of the manifest in the index.
+    ManifestDescriptor,
+    /// The descriptor of the index in a layout.
+    IndexDescriptor,
+}
+
+/// `-o`
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// What is written.
+    pub kind: OutputKind,
+    /// `dest=`; `-` is standard output.
+    pub dest: Option<String>,
+    /// `name=` (comma separated in quotes); the tags of the request where none is given.
+    pub names: Vec<Reference>,
+    /// `push=true` of `type=image`.
+    pub push: bool,
+    /// `push-by-digest=true`
+    pub push_by_digest: bool,
+    /// `name-canonical=true`
+    pub name_canonical: bool,
+    /// `compression=`; gzip where none is given.
+    pub compression: Option<Compression>,
+    /// `compression-level=`
+    pub compression_level: Option<i32>,
+    /// `force-compression=true`: recompress the base's layers too.
+    pub force_compression: bool,
+    /// `oci-mediatypes=`
+    pub oci_mediatypes: Option<bool>,
+    /// `rewrite-timestamp=true`
+    pub rewrite_timestamp: bool,
+    /// `tar=false` of `type=oci`: a directory instead of an archive.
+    pub tar: bool,
+    /// `platform-split=`
+    pub platform_split: Option<bool>,
+    /// `annotation[-LEVEL][[PLATFORM]].KEY=VALUE`
+    pub annotations: Vec<Annotation>,
+}
+
+/// `type=`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputKind {
+    /// Into the store, and with `push=true` to a registry.
+    Image,
+    /// To a registry.
+    Registry,
+    /// An OCI layout, as an archive or a directory.
+    Oci,
+    /// An archive for `docker load`; without `dest` loaded into a running Docker or Podman.
+    Docker,
+    /// The files as a tar archive.
+    Tar,
+    /// The files in a directory.
+    Local,
+}

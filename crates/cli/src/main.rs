@@ -1,0 +1,2 @@
+//! The `cooperage` command.
+fn main() {}

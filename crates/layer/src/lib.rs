@@ -1,0 +1,1 @@
+//! Image layers: deterministic tar, safe apply, diffs of file systems, codecs.

@@ -1,0 +1,1 @@
+//! OCI distribution: client, credentials, and a small registry server.

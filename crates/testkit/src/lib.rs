@@ -1,0 +1,1 @@
+//! What the tests share: real registries, base images from Debian packages, image comparison.
