@@ -1,0 +1,88 @@
+//! Attributes that the file system could not take: the side table.
+//!
+//! A process without privileges may not chown, make device nodes or set most extended attributes. What it may not
+//! set is recorded beside the tree, keyed by inode number and birth time (an inode number alone is used again after
+//! a removal), and read back when the tree is packed.
+
+use crate::entry::{Kind, Time, Xattrs};
+use std::collections::HashMap;
+
+/// Names a file for as long as it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileKey {
+    /// Inode number.
+    pub ino: u64,
+    /// Birth time; zero where the file system keeps none.
+    pub btime: Time,
+}
+
+/// What a file claims to be, whatever the file system says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attrs {
+    /// The claimed type: a device node is kept as an empty regular file.
+    pub kind: Kind,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Device numbers.
+    pub rdev: (u32, u32),
+    /// Extended attributes that could not be set.
+    pub xattrs: Xattrs,
+}
+
+/// Takes attributes that unpacking could not set.
+pub trait OwnerSink {
+    /// Records what `file` claims to be. Called once for each new file whose attributes differ from what is on disk,
+    /// and again when a directory is met twice: the last call wins.
+    fn record(&mut self, file: FileKey, attrs: Attrs);
+}
+
+/// Gives back what was recorded.
+pub trait AttrSource: Sync {
+    /// What the file claims to be; `None` when nothing was recorded for it.
+    fn attrs(&self, file: FileKey) -> Option<Attrs>;
+}
+
+/// A side table in memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AttrTable(HashMap<FileKey, Attrs>);
+
+impl AttrTable {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many files have a record.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing was recorded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All records, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&FileKey, &Attrs)> {
+        self.0.iter()
+    }
+}
+
+impl OwnerSink for AttrTable {
+    fn record(&mut self, file: FileKey, attrs: Attrs) {
+        self.0.insert(file, attrs);
+    }
+}
+
+impl AttrSource for AttrTable {
+    fn attrs(&self, file: FileKey) -> Option<Attrs> {
+        self.0.get(&file).cloned()
+    }
+}

@@ -1,0 +1,1 @@
+//! Reads tar archives with bounds on everything.
