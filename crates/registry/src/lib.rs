@@ -24,6 +24,7 @@ mod options;
 mod proxy;
 mod retry;
 pub mod serve;
+mod session;
 mod tls;
 mod transport;
 
