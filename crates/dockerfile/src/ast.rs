@@ -33,6 +33,8 @@ pub struct Directives {
     pub escape: char,
     /// `# check=`: rules to skip and whether findings fail the build.
     pub check: Option<Text>,
+    /// Where the line after the last directive starts.
+    pub end: usize,
 }
 
 /// `FROM` and what follows it.
@@ -155,6 +157,8 @@ pub struct Heredoc {
     pub name: String,
     /// The content; of `<<-` with leading tabs removed.
     pub content: String,
+    /// The content as it was written, tabs kept.
+    pub raw: String,
     /// Whether variables in it are expanded (`false` where the delimiter was quoted).
     pub expand: bool,
     /// Whether it was written `<<-`.
@@ -203,8 +207,13 @@ pub enum Security {
 }
 
 /// `RUN --mount=…`: the raw fields, unexpanded, in order; checked for known keys and types.
+///
+/// A field whose value holds a variable is checked when it is expanded: [`crate::mount::resolve`] gives
+/// the typed mount, whatever held variables, and is what an executor should use.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MountFlag {
+    /// All fields as they were written, in order.
+    pub fields: Vec<MountField>,
     /// `type`; bind where none was given.
     pub kind: MountKind,
     /// `target` (`dst`, `destination`).
@@ -232,6 +241,17 @@ pub struct MountFlag {
     /// `size` (tmpfs)
     pub size: Option<Text>,
     /// The whole flag.
+    pub span: Span,
+}
+
+/// One `key=value` or `key` of `RUN --mount`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountField {
+    /// The key, in lower case.
+    pub key: String,
+    /// The value, unexpanded.
+    pub value: Option<Text>,
+    /// The whole field (the whole flag where it was quoted).
     pub span: Span,
 }
 
