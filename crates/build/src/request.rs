@@ -187,6 +187,8 @@ pub struct Output {
     pub platform_split: Option<bool>,
     /// `annotation[-LEVEL][[PLATFORM]].KEY=VALUE`
     pub annotations: Vec<Annotation>,
+    /// `registry.insecure=true`: plain HTTP or an unverified certificate for this push.
+    pub insecure: bool,
 }
 
 /// `type=`
