@@ -1,2 +1,34 @@
-//! Developer tasks.
-fn main() {}
+//! Developer tasks: `cargo xtask TASK`. What each does, [`USAGE`] says.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a person at a terminal")]
+
+mod corpus;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask TASK
+
+tasks:
+  corpus record [FILTER]           build the cases of tests/dockerfiles with the newest peers and write their records
+  corpus peer [SUITE] [FILTER]     build them with the BuildKit of a Debian suite and compare with the records
+  corpus check BINARY [FILTER]     build them with a cooperage binary and compare with the records
+  corpus list                      print each case and what it is about";
+
+/// What a task can fail with; `main` prints it.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["corpus", rest @ ..] => corpus::main(rest),
+        _ => Err(USAGE.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Base images made from Debian packages: no image is fetched from any registry.
+//!
+//! A recipe is a script under `tests/bases` that leaves a root filesystem (`rootfs.tar`) and the
+//! `config` section of an image (`config.json`). The result is kept as an OCI layout in
+//! [`cache_dir`](crate::cache_dir) under a hash of the script and its arguments; it appears by rename
+//! under a lock, so that parallel tests make it once.
+use crate::command::{Error, Result, run, tool};
+use crate::{Registry, cache_dir, repository};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use oci::layout::{Layout, REF_NAME};
+use oci::{Config, Descriptor, Digest, History, ImageConfig, Index, Manifest, Platform, media_type};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A base image to be.
+#[derive(Debug, Clone)]
+pub struct Base {
+    /// What tests push it as, under `library/`.
+    pub name: &'static str,
+    script: &'static str,
+    args: &'static [&'static str],
+}
+
+/// One static program, links for its applets, a few users and groups: the base of the table of Dockerfiles.
+pub const BUSYBOX: Base = Base { name: "busybox", script: "busybox.sh", args: &[] };
+/// A small Debian 12 with apt.
+pub const DEBIAN: Base = Base { name: "debian", script: "debian.sh", args: &["bookworm", "ca-certificates"] };
+/// Debian 12 with Node and npm.
+pub const NODE: Base = Base { name: "node", script: "debian.sh", args: &["bookworm", "ca-certificates", "nodejs", "npm"] };
+/// Debian 12 with Python, venv and pip.
+pub const PYTHON: Base =
+    Base { name: "python", script: "debian.sh", args: &["bookworm", "ca-certificates", "python3", "python3-pip", "python3-venv"] };
+/// Debian 12 with a C compiler.
+pub const GCC: Base = Base { name: "gcc", script: "debian.sh", args: &["bookworm", "gcc", "libc6-dev", "make"] };
+
+impl Base {
+    /// The image as an OCI layout, made now if no earlier run did.
+    pub fn layout(&self) -> Result<PathBuf> {
+        let recipe = repository().join("tests/bases").join(self.script);
+        let text = fs::read(&recipe).map_err(Error::at(recipe.display()))?;
+        let key = Digest::sha256(&[&text[..], b"\0v1\0", self.args.join("\0").as_bytes()].concat());
+        once(&format!("{}-{}", self.name, &key.hex()[..12]), |work| {
+            let scratch = work.join("scratch");
+            fs::create_dir_all(&scratch).map_err(Error::at(scratch.display()))?;
+            run(tool("sh", "dash")?.arg(&recipe).arg(&scratch).args(self.args))?;
+            pack(&scratch, &work.join("layout"), self.name).map_err(Error::at(self.name))?;
+            fs::remove_dir_all(&scratch).map_err(Error::at(scratch.display()))
+        })
+        .map(|directory| directory.join("layout"))
+    }
+
+    /// Pushes it as `library/NAME:latest` and says its reference.
+    pub fn push(&self, registry: &Registry) -> Result<String> {
+        let name = format!("library/{}:latest", self.name);
+        registry.push_layout(&self.layout()?, &name)?;
+        Ok(registry.reference(&name))
+    }
+}
+
+/// A directory of the cache that `make` fills, once for all runs and processes.
+pub(crate) fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let cache = cache_dir();
+    let ready = cache.join(name);
+    if ready.exists() {
+        return Ok(ready);
+    }
+    fs::create_dir_all(&cache).map_err(Error::at(cache.display()))?;
+    let lock = File::create(cache.join(format!("{name}.lock"))).map_err(Error::at(name))?;
+    lock.lock().map_err(Error::at(name))?;
+    if !ready.exists() {
+        let work = cache.join(format!("{name}.tmp"));
+        if work.exists() {
+            fs::remove_dir_all(&work).map_err(Error::at(work.display()))?;
+        }
+        fs::create_dir_all(&work).map_err(Error::at(work.display()))?;
+        make(&work)?;
+        fs::rename(&work, &ready).map_err(Error::at(ready.display()))?;
+    }
+    Ok(ready)
+}
+
+/// An image of one layer.
+fn pack(scratch: &Path, target: &Path, name: &str) -> io::Result<()> {
+    let layout = Layout::create(target)?;
+    let tar = scratch.join("rootfs.tar");
+    let mut digester = oci::Digester::new();
+    digester.update(&fs::read(&tar)?);
+    let diff_id = digester.finish();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    io::copy(&mut File::open(&tar)?, &mut encoder)?;
+    let bytes = encoder.finish()?;
+    layout.write_blob(&bytes)?;
+    let layer = Descriptor::of(media_type::OCI_LAYER_GZIP, &bytes);
+
+    let config: Config = serde_json::from_slice(&fs::read(scratch.join("config.json"))?)?;
+    let mut image = ImageConfig::scratch(&Platform::new("linux", architecture(), None));
+    image.created = Some("2023-11-14T22:13:20Z".to_owned());
+    image.config = config;
+    image.rootfs.diff_ids = vec![diff_id];
+    image.history = vec![History {
+        created: image.created.clone(),
+        created_by: Some(format!("tests/bases: {name}")),
+        ..History::default()
+    }];
+    let config = serde_json::to_vec(&image)?;
+    layout.write_blob(&config)?;
+    let manifest = serde_json::to_vec(&Manifest::new(Descriptor::of(media_type::OCI_CONFIG, &config), vec![layer], true))?;
+    layout.write_blob(&manifest)?;
+    let mut entry = Descriptor::of(media_type::OCI_MANIFEST, &manifest);
+    entry.annotations.insert(REF_NAME.to_owned(), "latest".to_owned());
+    layout.set_index(&Index::new(vec![entry], true))
+}
+
+/// This machine's architecture in the words of images.
+#[must_use]
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

@@ -1,0 +1,70 @@
+//! Buildah, from a Debian suite's packages, in `chroot` isolation: the second peer.
+use crate::buildkit::root;
+use crate::command::{Error, Result, output, run, tool};
+use crate::{BuildInput, Builder, Built, Image, Registry, repository};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use tempfile::TempDir;
+
+/// `buildah build` with storage of its own.
+#[derive(Debug)]
+pub struct Buildah {
+    root: PathBuf,
+    work: TempDir,
+    driver: String,
+    version: String,
+}
+
+impl Buildah {
+    /// From a Debian suite, on a storage driver (`vfs` or `overlay`); names without a registry come from `mirror`.
+    pub fn start(suite: &str, driver: &str, mirror: &Registry) -> Result<Self> {
+        let root = root(suite, "buildah,crun,ca-certificates,git,xz-utils")?;
+        let work = tempfile::Builder::new().prefix("testkit-buildah-").tempdir().map_err(Error::at("tempdir"))?;
+        let registries = format!(
+            "unqualified-search-registries = [\"docker.io\"]\nshort-name-mode = \"permissive\"\n[[registry]]\nprefix = \"docker.io\"\n\
+             location = \"{0}\"\ninsecure = true\n[[registry]]\nlocation = \"{0}\"\ninsecure = true\n",
+            mirror.host()
+        );
+        fs::write(work.path().join("registries.conf"), registries).map_err(Error::at("registries.conf"))?;
+        let policy = r#"{"default":[{"type":"insecureAcceptAnything"}]}"#;
+        fs::write(work.path().join("policy.json"), policy).map_err(Error::at("policy.json"))?;
+        let mut peer = Self { root, work, driver: driver.to_owned(), version: String::new() };
+        let version = run(peer.command()?.arg("--version"))?;
+        peer.version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+        Ok(peer)
+    }
+
+    /// `buildah`, inside its root filesystem, with this instance's storage.
+    fn command(&self) -> Result<Command> {
+        let place = |name: &str| self.work.path().join(name);
+        let mut command = tool("unshare", "util-linux")?;
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "--"]);
+        command.arg(repository().join("tests/peers/enter.sh")).arg(&self.root).arg(std::env::temp_dir());
+        command.arg("buildah").env("CONTAINERS_REGISTRIES_CONF", place("registries.conf"));
+        command.arg("--root").arg(place("root")).arg("--runroot").arg(place("run"));
+        command.args(["--storage-driver", &self.driver]);
+        Ok(command)
+    }
+}
+
+impl Builder for Buildah {
+    fn name(&self) -> String {
+        self.version.clone()
+    }
+
+    fn build(&self, input: &BuildInput) -> Result<Built> {
+        let out = tempfile::Builder::new().prefix("out-").tempdir_in(self.work.path()).map_err(Error::at("tempdir"))?;
+        let layout = out.path().join("layout");
+        let mut command = self.command()?;
+        command.args(["build", "--isolation", "chroot", "--format", "docker", "--layers", "--network", "host"]);
+        command.arg("--signature-policy").arg(self.work.path().join("policy.json"));
+        command.args(&input.args).envs(input.env.iter().cloned());
+        command.arg("--tag").arg(format!("oci:{}", layout.display())).arg(&input.context);
+        command.current_dir(input.directory.as_ref().unwrap_or(&input.context));
+        let output = output(&mut command)?;
+        let log = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let image = output.status.success().then(|| Image::from_layout(&layout, None)).transpose()?;
+        Ok(Built { image: image.map(|image| image.keeping(out)), log })
+    }
+}

@@ -1,0 +1,75 @@
+//! The product's binary as a [`Builder`].
+use crate::command::{Error, Result, output};
+use crate::{BuildInput, Builder, Built, Image, Registry};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// `cooperage build` with a store of its own.
+#[derive(Debug)]
+pub struct Cooperage {
+    binary: PathBuf,
+    work: TempDir,
+    options: Vec<String>,
+}
+
+impl Cooperage {
+    /// With an empty store. `binary` is `env!("CARGO_BIN_EXE_cooperage")` in the binary's own tests.
+    pub fn new(binary: impl Into<PathBuf>) -> Result<Self> {
+        let work = tempfile::Builder::new().prefix("testkit-cooperage-").tempdir().map_err(Error::at("tempdir"))?;
+        Ok(Self { binary: binary.into(), work, options: Vec::new() })
+    }
+
+    /// Names without a registry (`FROM busybox`) come from this one.
+    #[must_use]
+    pub fn with_mirror(mut self, registry: &Registry) -> Self {
+        self.options.push(format!("--registry-mirror=docker.io={}", registry.url()));
+        self
+    }
+
+    /// Options of every build.
+    #[must_use]
+    pub fn with_options(mut self, options: &[&str]) -> Self {
+        self.options.extend(options.iter().map(|&option| option.to_owned()));
+        self
+    }
+
+    /// The binary.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The store's directory.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.work.path().join("store")
+    }
+
+    /// `cooperage WORDS… --root STORE`, for other commands than build.
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(words).arg("--root").arg(self.store());
+        command
+    }
+}
+
+impl Builder for Cooperage {
+    fn name(&self) -> String {
+        "cooperage".to_owned()
+    }
+
+    fn build(&self, input: &BuildInput) -> Result<Built> {
+        let out = tempfile::Builder::new().prefix("out-").tempdir_in(self.work.path()).map_err(Error::at("tempdir"))?;
+        let archive = out.path().join("image.tar");
+        let mut command = self.command(&["build"]);
+        command.args(&self.options).args(&input.args).envs(input.env.iter().cloned());
+        command.args(["--progress", "plain", "--output", &format!("type=oci,dest={}", archive.display())]);
+        command.arg(&input.context).current_dir(input.directory.as_ref().unwrap_or(&input.context));
+        let output = output(&mut command)?;
+        let log = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let image = output.status.success().then(|| Image::from_archive(&archive)).transpose()?;
+        Ok(Built { image, log })
+    }
+}

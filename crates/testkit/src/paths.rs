@@ -1,0 +1,21 @@
+//! Where the repository lies and where things that are costly to make are kept between runs.
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+///
+/// # Panics
+/// Never: the crate lies two directories below it.
+#[must_use]
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate lies in crates/testkit").to_owned()
+}
+
+/// The directory for base images and peers' root filesystems: `TESTKIT_CACHE`, else
+/// `CARGO_TARGET_DIR/testkit`, else `target/testkit` in the repository.
+#[must_use]
+pub fn cache_dir() -> PathBuf {
+    if let Some(directory) = std::env::var_os("TESTKIT_CACHE") {
+        return directory.into();
+    }
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from).join("testkit")
+}
