@@ -76,6 +76,16 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// The codec has no such level.
+    #[error("{compression} has no compression level {level}; its levels are {scale}")]
+    Level {
+        /// The codec.
+        compression: crate::codec::Compression,
+        /// What was asked for.
+        level: i32,
+        /// What there is.
+        scale: &'static str,
+    },
     /// Symbolic links lead in a circle.
     #[error("too many symbolic links while resolving {}", Shown(.path))]
     Loop {

@@ -22,6 +22,7 @@ pub mod codec;
 pub mod copy;
 pub mod entry;
 pub mod error;
+mod fs;
 pub mod owner;
 pub mod pack;
 pub mod table;
