@@ -2,7 +2,8 @@
 
 use crate::entry::Entry;
 use crate::error::Result;
-use std::io::Read;
+use crate::tar_reader::TarReader;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// Where the content of a file lies in the layer's tar stream.
@@ -52,8 +53,12 @@ pub struct Toc {
 impl Toc {
     /// Reads the table from a tar stream without unpacking anything.
     pub fn scan(tar: impl Read, limits: &crate::apply::Limits) -> Result<Self> {
-        let _ = (tar, limits);
-        Err(crate::error::unfinished("Toc::scan"))
+        let mut reader = TarReader::new(BufReader::with_capacity(256 << 10, tar), *limits);
+        let mut items = Vec::new();
+        while let Some(header) = reader.next_entry()? {
+            items.extend(crate::apply::toc_item(&header)?);
+        }
+        Ok(Self { items })
     }
 
     /// The stored form: versioned, compact, deterministic.
