@@ -88,7 +88,9 @@ mod tests {
         let token = CancelToken::new();
         let bump = |count: &Arc<AtomicUsize>| {
             let count = Arc::clone(count);
-            move || drop(count.fetch_add(1, Ordering::SeqCst))
+            move || {
+                let _ = count.fetch_add(1, Ordering::SeqCst);
+            }
         };
         let kept = token.on_cancel(bump(&count));
         drop(token.on_cancel(bump(&count)));

@@ -21,10 +21,17 @@
 //! ```
 
 mod cancel;
+mod capability;
+mod child;
 mod error;
 mod isolation;
 mod launch;
+mod memory;
+mod mountpoint;
+mod root;
+mod seccomp;
 mod spec;
+mod sys;
 mod wire;
 
 pub mod ownership;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::launch::Launcher;
 
@@ -14,7 +14,7 @@ pub struct OverlaySupport {
 }
 
 /// Why a primitive does not work.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{action}: {reason}")]
 pub struct Why {
     /// What was tried.
@@ -48,4 +48,12 @@ pub fn probes(launcher: &Launcher, store: &Path) -> Probes {
 pub fn overlay_at(launcher: &Launcher, dir: &Path) -> Result<OverlaySupport, Why> {
     let _ = (launcher, dir);
     Ok(OverlaySupport { chown: true })
+}
+
+/// One thing to try in a child process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Primitive {}
+
+pub(crate) fn attempt(primitive: &Primitive) -> Result<String, Why> {
+    match *primitive {}
 }

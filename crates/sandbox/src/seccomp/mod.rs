@@ -1,0 +1,7 @@
+//! System call filters: a small cBPF assembler and the default policy.
+
+mod bpf;
+mod policy;
+mod table;
+
+pub(crate) use policy::default_filter;
