@@ -120,18 +120,19 @@ pub(crate) struct Running<T>(tokio::task::JoinHandle<Result<T, Error>>);
 
 impl<T> Running<T> {
     /// Waits for the end.
-    pub(crate) fn wait(mut self) -> Result<T, Error> {
-        match park_on(&mut self.0) {
+    pub(crate) fn wait(self) -> Result<T, Error> {
+        park_on(self.finish())
+    }
+
+    /// The end as a future, for a wait with a time limit.
+    pub(crate) async fn finish(mut self) -> Result<T, Error> {
+        match (&mut self.0).await {
             Ok(output) => output,
             Err(join) => match join.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_) => Err(cancelled_error()),
             },
         }
-    }
-
-    pub(crate) fn is_finished(&self) -> bool {
-        self.0.is_finished()
     }
 }
 

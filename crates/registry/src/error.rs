@@ -149,6 +149,13 @@ impl Error {
         self
     }
 
+    /// Sets what the user can do next, whatever was said before.
+    #[must_use]
+    pub(crate) fn instead_hint(mut self, hint: &str) -> Self {
+        self.0.hint = Some(hint.to_owned());
+        self
+    }
+
     /// Adds a fact that helps to understand: a failed mirror, a failed credential helper.
     #[must_use]
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {

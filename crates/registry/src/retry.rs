@@ -13,40 +13,40 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
 }
 
 /// Counts failures and sleeps between attempts.
-#[derive(Debug)]
-pub(crate) struct Attempts<'a> {
-    driver: &'a Driver,
-    policy: &'a RetryPolicy,
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
     failures: u32,
 }
 
-impl<'a> Attempts<'a> {
-    pub(crate) fn new(driver: &'a Driver, policy: &'a RetryPolicy) -> Self {
-        Self { driver, policy, failures: 0 }
-    }
-
+impl Attempts {
     /// Forgets the failures so far: there was progress.
     pub(crate) fn progress(&mut self) {
         self.failures = 0;
     }
 
     /// After a failure: sleeps and returns `Ok` when another attempt is due, else gives the error back.
-    pub(crate) fn failed(&mut self, error: Error, asked: Option<Duration>) -> Result<(), Error> {
+    pub(crate) fn failed(
+        &mut self,
+        driver: &Driver,
+        policy: &RetryPolicy,
+        error: Error,
+        asked: Option<Duration>,
+    ) -> Result<(), Error> {
         if !error.is_transient() {
             return Err(error);
         }
         self.failures += 1;
-        if self.failures >= self.policy.attempts {
+        if self.failures >= policy.attempts {
             let tries = self.failures;
             return Err(if tries > 1 { error.note(format!("tried {tries} times")) } else { error });
         }
         if let Some(asked) = asked
-            && asked > self.policy.longest_asked
+            && asked > policy.longest_asked
         {
             let seconds = asked.as_secs();
             return Err(error.note(format!("the registry asks to wait {seconds} s before the next attempt")));
         }
-        self.driver.sleep(asked.unwrap_or_else(|| pause(self.policy, self.failures)))
+        driver.sleep(asked.unwrap_or_else(|| pause(policy, self.failures)))
     }
 }
 
@@ -56,13 +56,15 @@ pub(crate) fn answered(
     policy: &RetryPolicy,
     mut attempt: impl FnMut() -> Result<Answer, Error>,
 ) -> Result<Answer, Error> {
-    let mut attempts = Attempts::new(driver, policy);
+    let mut attempts = Attempts::default();
     loop {
         match attempt() {
             Ok(answer) if !is_transient(answer.status) => return Ok(answer),
-            Ok(answer) => attempts.failed(answer.error(), asked(&answer.headers, SystemTime::now()))?,
+            Ok(answer) => {
+                attempts.failed(driver, policy, answer.error(), asked(&answer.headers, SystemTime::now()))?;
+            }
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-            Err(error) => attempts.failed(error, None)?,
+            Err(error) => attempts.failed(driver, policy, error, None)?,
         }
     }
 }

@@ -2,7 +2,7 @@
 use crate::auth::Auth;
 use crate::endpoint::{Endpoints, Target, join};
 use crate::transport::{Answer, Call, Opened, Transport, same_origin};
-use crate::{ClientOptions, Error, retry};
+use crate::{ClientOptions, Credentials, Error, retry};
 use oci::Reference;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
@@ -38,6 +38,18 @@ impl Session {
             downloads: Arc::new(Semaphore::new(permits)),
             uploads: Arc::new(Semaphore::new(permits)),
             options,
+        })
+    }
+
+    /// The same connections with other credentials, and with nothing learnt.
+    pub(crate) fn with_credentials(&self, credentials: Credentials) -> Result<Self, Error> {
+        Ok(Self {
+            transport: self.transport.clone(),
+            endpoints: Endpoints::new(&self.options)?,
+            auth: Auth::new(credentials),
+            downloads: self.downloads.clone(),
+            uploads: self.uploads.clone(),
+            options: self.options.clone(),
         })
     }
 

@@ -3,9 +3,19 @@
 //! Every operation blocks the calling thread and may run on many threads at once. Requests are tried
 //! again after 429, 5xx, resets and timeouts; a download goes on where it broke; an upload asks the
 //! registry how far it came.
-use crate::credentials::Credential;
+mod listing;
+mod pull;
+mod push;
+mod reader;
+
+pub use reader::BlobReader;
+
+use crate::credentials::{Credential, CredentialSources, Credentials};
+use crate::endpoint::Target;
+use crate::session::{Session, scope};
 use crate::{ClientOptions, Error, ErrorKind};
-use oci::{Descriptor, Digest, Reference};
+use oci::{Descriptor, Digest, Reference, media_type};
+use reqwest::StatusCode;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -13,7 +23,7 @@ use std::sync::Arc;
 /// A client for all registries. Cheap to clone; clones share connections, tokens and limits.
 #[derive(Debug, Clone)]
 pub struct Client {
-    options: Arc<ClientOptions>,
+    session: Arc<Session>,
 }
 
 /// A manifest or index as the registry sent it.
@@ -69,75 +79,99 @@ impl fmt::Debug for Progress {
 /// Opens a blob's content from its beginning; called again when an upload has to start again.
 pub(crate) type Source<'a> = &'a dyn Fn() -> io::Result<Box<dyn Read + Send>>;
 
-/// A blob on its way. Reading fails at the end when digest or size are wrong; a broken connection
-/// is mended unseen. [`Error::from_io`] finds the registry's error in an I/O error.
-#[derive(Debug)]
-pub struct BlobReader(());
-
-impl Read for BlobReader {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(missing().into())
-    }
-}
-
-fn missing() -> Error {
-    Error::new(ErrorKind::Unsupported, "not built yet")
-}
-
 impl Client {
     /// A client with these options. Fails when a CA file, certificate, proxy or mirror makes no sense.
     pub fn new(options: ClientOptions) -> Result<Self, Error> {
-        Ok(Self { options: Arc::new(options) })
+        Ok(Self { session: Arc::new(Session::new(options)?) })
     }
 
     /// Makes every running and every later operation of this client and its clones fail with
     /// [`ErrorKind::Cancelled`].
-    pub fn cancel(&self) {}
+    pub fn cancel(&self) {
+        self.session.transport.driver.cancel();
+    }
 
     /// Asks whether the registry speaks the API and accepts the credentials (`GET /v2/`).
     pub fn ping(&self, registry: &str) -> Result<(), Error> {
-        let _ = (registry, &self.options);
-        Err(missing())
+        self.ping_target(&Target::new(registry, ""))
+    }
+
+    fn ping_target(&self, target: &Target) -> Result<(), Error> {
+        let answer = self.ping_at(target).and_then(|answer| match answer.status {
+            StatusCode::OK => Ok(()),
+            StatusCode::NOT_FOUND => Err(Error::new(
+                ErrorKind::NotFound,
+                format!("{} answers, but it is no registry (404 for /v2/)", target.registry),
+            )),
+            _ => Err(answer.error()),
+        });
+        answer.map_err(|e| e.doing(|| format!("reach the registry {}", target.registry)))
     }
 
     /// Checks a credential against a registry, as `login` does, without storing it.
     pub fn check_login(&self, registry: &str, credential: &Credential) -> Result<(), Error> {
-        let _ = (registry, credential);
-        Err(missing())
+        let sources = CredentialSources {
+            explicit: vec![(registry.to_owned(), credential.clone())],
+            ..CredentialSources::default()
+        };
+        let session = self.session.with_credentials(Credentials::new(sources))?;
+        let client = Self { session: Arc::new(session) };
+        client.ping_target(&Target::new(registry, "")).map_err(|e| {
+            if e.kind() == ErrorKind::Unauthorized {
+                e.instead_hint(
+                "check the user name and the password; many registries want an access token in place of the password",
+            )
+            } else {
+                e
+            }
+        })
     }
 
     /// What a reference points to: its type, digest and size.
     pub fn resolve(&self, reference: &Reference) -> Result<Descriptor, Error> {
-        let _ = reference;
-        Err(missing())
+        pull::first(&self.session, reference, |target| self.resolve_at(target, reference))
+            .map_err(|e| e.doing(|| format!("resolve {reference}")))
     }
 
     /// A manifest or index; the digest is checked.
     pub fn manifest(&self, reference: &Reference) -> Result<Fetched, Error> {
-        let _ = reference;
-        Err(missing())
+        pull::first(&self.session, reference, |target| self.manifest_at(target, reference))
+            .map_err(|e| e.doing(|| format!("pull the manifest of {reference}")))
     }
 
-    /// A blob as a stream. The tag and digest of `name` do not matter.
+    /// A blob as a stream. The tag and digest of `name` do not matter. A blob that is being read
+    /// counts against [`ClientOptions::concurrency`] until it is read to its end or dropped.
     pub fn blob(&self, name: &Reference, descriptor: &Descriptor, progress: Progress) -> Result<BlobReader, Error> {
-        let _ = (name, descriptor, progress);
-        Err(missing())
+        BlobReader::open(self, name, descriptor, progress)
     }
 
     /// A small blob (a config) in memory; one that is larger than `limit` is refused.
     pub fn blob_bytes(&self, name: &Reference, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, Error> {
-        let _ = (name, descriptor, limit);
-        Err(missing())
+        let what = || format!("pull blob {} of {}", descriptor.digest, name.name());
+        if descriptor.size > limit {
+            let why = format!("it has {} bytes, {limit} are accepted here", descriptor.size);
+            return Err(Error::new(ErrorKind::TooLarge, why).doing(what));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size).unwrap_or(0));
+        match self.blob(name, descriptor, Progress::none())?.read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(e) => Err(Error::from_io(&e)
+                .cloned()
+                .unwrap_or_else(|| Error::new(ErrorKind::Interrupted, e.to_string()))
+                .doing(what)),
+        }
     }
 
     /// Whether the repository has a blob.
     pub fn has_blob(&self, name: &Reference, digest: &Digest) -> Result<bool, Error> {
-        let _ = (name, digest);
-        Err(missing())
+        let target = self.session.origin(name);
+        self.has_blob_at(&target, &scope(&target, "pull"), digest)
+            .map_err(|e| e.doing(|| format!("look for blob {digest} in {}", name.name())))
     }
 
     /// Brings a blob into a repository: not at all where it is there, by mounting it from one of
-    /// `mount_from` (names in the same registry; others are ignored), else by upload.
+    /// `mount_from` (names in the same registry; others are ignored), else by upload. `source` opens
+    /// the content from its beginning, again after a failure.
     pub fn push_blob(
         &self,
         name: &Reference,
@@ -146,9 +180,8 @@ impl Client {
         mount_from: &[Reference],
         progress: Progress,
     ) -> Result<Pushed, Error> {
-        let _: (_, _, Source<'_>, _) = (name, descriptor, source, mount_from);
-        progress.at(0);
-        Err(missing())
+        self.push_blob_at(self.session.origin(name), descriptor, source, mount_from, progress)
+            .map_err(|e| e.doing(|| format!("push blob {} to {}", descriptor.digest, name.name())))
     }
 
     /// Uploads content whose digest is not known before it was read, in one pass and without a
@@ -161,27 +194,54 @@ impl Client {
         content: &mut dyn Read,
         progress: Progress,
     ) -> Result<Descriptor, Error> {
-        let _ = (name, media_type, content, progress);
-        Err(missing())
+        push::Upload::new(&self.session, self.session.origin(name), progress)
+            .and_then(|mut upload| upload.stream(media_type, content))
+            .map_err(|e| e.doing(|| format!("push a blob to {}", name.name())))
     }
 
-    /// Pushes a manifest or index under the reference's tag (else digest, else `latest`). Where it has
-    /// a `subject` and the registry has no referrers API, the fallback tag is brought up to date.
+    /// Pushes a manifest or index under the reference's tag (without one, under its digest, else as
+    /// `latest`). Where it has a `subject` and the registry has no referrers API, the fallback tag is
+    /// brought up to date.
     pub fn push_manifest(&self, reference: &Reference, media_type: &str, bytes: &[u8]) -> Result<Descriptor, Error> {
-        let _ = (reference, media_type, bytes);
-        Err(missing())
+        self.push_manifest_inner(reference, media_type, bytes)
+            .map_err(|e| e.doing(|| format!("push the manifest of {reference}")))
+    }
+
+    fn push_manifest_inner(&self, reference: &Reference, kind: &str, bytes: &[u8]) -> Result<Descriptor, Error> {
+        if let Some(digest) = reference.digest() {
+            let mut digester = oci::Digester::like(digest);
+            digester.update(bytes);
+            let actual = digester.finish();
+            if actual != *digest {
+                return Err(Error::new(ErrorKind::Digest, format!("the manifest has digest {actual}")));
+            }
+        }
+        let target = self.session.origin(reference);
+        let to = reference.tag().unwrap_or_else(|| reference.target());
+        let (descriptor, answer) = self.put_manifest(&target, to, kind, bytes)?;
+        let document: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let subject = document.get("subject").and_then(|s| s.get("digest")).and_then(|d| d.as_str());
+        if let Some(subject) = subject.and_then(|d| d.parse::<Digest>().ok())
+            && answer.header("oci-subject").is_none()
+        {
+            self.add_referrer(&target, reference, &subject, referrer(&descriptor, &document))?;
+        }
+        Ok(descriptor)
     }
 
     /// All tags of a repository, in the registry's order.
     pub fn tags(&self, name: &Reference) -> Result<Vec<String>, Error> {
-        let _ = name;
-        Err(missing())
+        let target = self.session.origin(name);
+        let path = format!("/v2/{}/tags/list?n=1000", name.repository());
+        self.list(&target, &scope(&target, "pull"), &path, "tags")
+            .map_err(|e| e.doing(|| format!("list the tags of {}", name.name())))
     }
 
     /// All repositories of a registry, where it lists them.
     pub fn catalog(&self, registry: &str) -> Result<Vec<String>, Error> {
-        let _ = registry;
-        Err(missing())
+        let target = Target::new(registry, "");
+        self.list(&target, &["registry:catalog:*".to_owned()], "/v2/_catalog?n=1000", "repositories")
+            .map_err(|e| e.doing(|| format!("list the repositories of {registry}")))
     }
 
     /// The manifests whose `subject` is this digest, from the referrers API or the fallback tag.
@@ -191,25 +251,46 @@ impl Client {
         subject: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, Error> {
-        let _ = (name, subject, artifact_type);
-        Err(missing())
+        let target = self.session.origin(name);
+        let mut found = (|| match self.referrers_api(&target, subject, artifact_type)? {
+            Some(found) => Ok(found),
+            None => self.referrers_tag(&target, name, subject).map(|index| index.manifests),
+        })()
+        .map_err(|e: Error| e.doing(|| format!("list the referrers of {}@{subject}", name.name())))?;
+        // A registry may ignore the filter.
+        if let Some(wanted) = artifact_type {
+            found.retain(|d| d.artifact_type.as_deref() == Some(wanted));
+        }
+        Ok(found)
     }
 
     /// Deletes the manifest that the reference's digest names, or, without one, its tag.
     pub fn delete_manifest(&self, reference: &Reference) -> Result<(), Error> {
-        let _ = reference;
-        Err(missing())
+        self.delete(&self.session.origin(reference), &format!("manifests/{}", reference.target()))
+            .map_err(|e| e.doing(|| format!("delete {reference}")))
     }
 
     /// Deletes a blob of a repository.
     pub fn delete_blob(&self, name: &Reference, digest: &Digest) -> Result<(), Error> {
-        let _ = (name, digest);
-        Err(missing())
+        self.delete(&self.session.origin(name), &format!("blobs/{digest}"))
+            .map_err(|e| e.doing(|| format!("delete blob {digest} of {}", name.name())))
     }
 
     /// Finds out whether a push would be allowed, by beginning an upload and cancelling it.
     pub fn check_push_access(&self, name: &Reference) -> Result<(), Error> {
-        let _ = name;
-        Err(missing())
+        self.check_push_at(self.session.origin(name)).map_err(|e| e.doing(|| format!("push to {}", name.name())))
     }
+}
+
+/// How a manifest is listed among the referrers of its subject.
+fn referrer(descriptor: &Descriptor, document: &serde_json::Value) -> Descriptor {
+    let text = |value: Option<&serde_json::Value>| value.and_then(|v| v.as_str()).map(str::to_owned);
+    let mut entry = descriptor.clone();
+    entry.artifact_type = text(document.get("artifactType")).filter(|t| !t.is_empty()).or_else(|| {
+        text(document.get("config").and_then(|c| c.get("mediaType"))).filter(|t| t != media_type::OCI_EMPTY)
+    });
+    if let Some(annotations) = document.get("annotations").and_then(|a| a.as_object()) {
+        entry.annotations = annotations.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
+    }
+    entry
 }

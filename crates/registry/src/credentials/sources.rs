@@ -91,7 +91,12 @@ impl Credentials {
 
     /// The credential for a repository (or with an empty `repository`, for the registry).
     pub fn lookup(&self, registry: &str, repository: &str) -> Result<Option<Found>, CredentialError> {
-        let _ = (registry, repository);
-        Ok(None)
+        let _ = repository;
+        Ok(self
+            .0
+            .explicit
+            .iter()
+            .find(|(n, _)| n == registry)
+            .map(|(_, c)| Found { credential: c.clone(), origin: "the command line".into() }))
     }
 }

@@ -1,0 +1,4 @@
+//! The client against real registries, the server against real clients, and both against faults.
+mod support;
+
+mod distribution;

@@ -1,0 +1,164 @@
+//! What the tests share: tools of the system, Debian's registry, small images.
+use oci::{Descriptor, Manifest, Reference, media_type};
+use registry::{Client, ClientOptions, Progress, RetryPolicy};
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Whether a tool of the system is there. Without it a test says why it skips; in CI that is a failure.
+pub(crate) fn have(tool: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(tool).is_file()));
+    assert!(found || std::env::var_os("CI").is_none(), "{tool} is missing, and CI is set");
+    if !found {
+        eprintln!("skipped: {tool} is not installed");
+    }
+    found
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Debian's `docker-registry` on a port of its own; it ends when this is dropped.
+pub(crate) struct DockerRegistry {
+    child: Child,
+    pub(crate) host: String,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Drop for DockerRegistry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl DockerRegistry {
+    /// Starts one; `more` is YAML after `http:` and `storage:`, `http` is YAML inside `http:`.
+    pub(crate) fn start(more: &str, http: &str) -> Option<Self> {
+        Self::start_in(tempfile::tempdir().unwrap(), more, http)
+    }
+
+    pub(crate) fn start_in(directory: tempfile::TempDir, more: &str, http: &str) -> Option<Self> {
+        if !have("docker-registry") {
+            return None;
+        }
+        let port = free_port();
+        let config = format!(
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n  maintenance:\n    uploadpurging:\n      enabled: false\nhttp:\n  addr: 127.0.0.1:{port}\n{http}\n{more}\n",
+            directory.path().join("data").display()
+        );
+        let file = directory.path().join("config.yml");
+        std::fs::write(&file, config).unwrap();
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&file)
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stdout(Stdio::from(log.try_clone().unwrap()))
+            .stderr(Stdio::from(log))
+            .spawn()
+            .unwrap();
+        let registry = Self { child, host: format!("127.0.0.1:{port}"), directory };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::net::TcpStream::connect(&registry.host).is_err() {
+            assert!(
+                Instant::now() < deadline,
+                "docker-registry did not start: {}",
+                std::fs::read_to_string(registry.directory.path().join("log")).unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(registry)
+    }
+
+    pub(crate) fn name(&self, rest: &str) -> Reference {
+        format!("{}/{rest}", self.host).parse().unwrap()
+    }
+}
+
+/// Options that do not wait for long.
+pub(crate) fn options() -> ClientOptions {
+    ClientOptions {
+        retry: RetryPolicy {
+            attempts: 4,
+            base: Duration::from_millis(1),
+            longest: Duration::from_millis(5),
+            longest_asked: Duration::from_secs(2),
+        },
+        ..ClientOptions::default()
+    }
+}
+
+pub(crate) fn client() -> Client {
+    Client::new(options()).unwrap()
+}
+
+/// Bytes that do not compress, the same each time.
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A source for `push_blob`.
+pub(crate) fn source(bytes: &[u8]) -> impl Fn() -> std::io::Result<Box<dyn Read + Send>> + use<> {
+    let bytes = bytes.to_vec();
+    move || Ok(Box::new(std::io::Cursor::new(bytes.clone())))
+}
+
+pub(crate) fn push(client: &Client, name: &Reference, kind: &str, bytes: &[u8]) -> Descriptor {
+    let descriptor = Descriptor::of(kind, bytes);
+    client.push_blob(name, &descriptor, &source(bytes), &[], Progress::none()).unwrap();
+    descriptor
+}
+
+/// Pushes an image of one layer; returns its manifest's descriptor and the layer's.
+pub(crate) fn push_image(client: &Client, name: &Reference, layer: &[u8]) -> (Descriptor, Descriptor) {
+    let config = br#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let config = push(client, name, media_type::OCI_CONFIG, config);
+    let layer = push(client, name, media_type::OCI_LAYER, layer);
+    let manifest = serde_json::to_vec(&Manifest::new(config, vec![layer.clone()], true)).unwrap();
+    (client.push_manifest(name, media_type::OCI_MANIFEST, &manifest).unwrap(), layer)
+}
+
+/// Runs a command that must succeed; returns what it printed.
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A CA and a certificate for 127.0.0.1 and localhost, made by `openssl` in this directory: `ca.pem`,
+/// `cert.pem`, `key.pem`.
+pub(crate) fn make_certificates(directory: &Path) {
+    let openssl = |arguments: &str| {
+        run(Command::new("openssl").args(arguments.split(' ')).current_dir(directory).stderr(Stdio::piped()));
+    };
+    std::fs::write(
+        directory.join("ext"),
+        "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\n",
+    )
+    .unwrap();
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -keyout ca.key -out ca.pem -subj /CN=test-ca",
+    );
+    openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out req.pem -subj /CN=registry");
+    openssl("x509 -req -in req.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile ext -out cert.pem");
+}
