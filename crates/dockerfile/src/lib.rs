@@ -9,6 +9,8 @@
 pub mod ast;
 pub mod diagnostic;
 pub mod expand;
+pub mod glob;
+pub mod ignore;
 pub mod line_index;
 pub mod mount;
 pub mod parse;

@@ -217,13 +217,13 @@ fn parse_kind(context: &mut Context, keyword: &Slice<'_>, rest: &Slice<'_>, comm
 fn unknown_instruction(keyword: &Slice<'_>, rest: &Slice<'_>) -> Diagnostic {
     let word = keyword.as_str();
     let diagnostic = Diagnostic::error("unknown-instruction", keyword.span(), format!("unknown instruction: {word}"));
-    if let Some(near) = suggest::nearest(word, KEYWORDS) {
-        return diagnostic.help(format!("did you mean {near}?"));
-    }
     if let Some((start, _)) =
         word.split_once('=').filter(|(start, _)| KEYWORDS.contains(&start.to_uppercase().as_str()))
     {
         return diagnostic.help(format!("put a blank after {start}"));
+    }
+    if let Some(near) = suggest::nearest(word, KEYWORDS) {
+        return diagnostic.help(format!("did you mean {near}?"));
     }
     let shell = word.starts_with(['&', '|', '-', ';', '"', '\'', '$', '.', '/', '}', ')'])
         || matches!(rest.as_str().chars().next(), Some('-' | '=' | '|' | '&'));

@@ -120,6 +120,7 @@ pub fn parse(source: &str) -> Parsed {
                 .help("add FROM IMAGE after the ARGs; FROM scratch starts from nothing")
         });
     }
+    context.diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
     let dockerfile = (!context.failed).then_some(Dockerfile { directives, global_args, stages });
     Parsed { dockerfile, diagnostics: context.diagnostics }
 }

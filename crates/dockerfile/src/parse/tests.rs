@@ -287,7 +287,28 @@ FROM a AS 1b
 FROM --platfrom=x a
 ENV=x y
 "#;
-    insta::assert_snapshot!(findings(source), @"");
+    insta::assert_snapshot!(findings(source), @r#"
+    Dockerfile:1:1: warning: # sytax= is not a parser directive and has no effect [unknown-directive] to 1:28
+      help: did you mean # syntax=?
+    Dockerfile:2:1: warning: # escape= is not at the top of the file and has no effect [late-directive] to 2:11
+      help: parser directives must come before everything else, also before comments and empty lines
+    Dockerfile:4:1: error: RUN before the first FROM: no build stage in current context [instruction-before-from] to 4:4
+      help: begin the file with FROM IMAGE (only ARG may come before it)
+    Dockerfile:6:1: error: unknown instruction: FORM [unknown-instruction] to 6:5
+      help: did you mean FROM?
+    Dockerfile:7:1: error: FROM without an image [invalid-from] to 7:5
+      help: write FROM [--platform=PLATFORM] IMAGE [AS NAME]
+    Dockerfile:8:6: error: FROM requires either one or three arguments [invalid-from] to 8:9
+      help: write FROM [--platform=PLATFORM] IMAGE [AS NAME]
+    Dockerfile:9:8: error: FROM requires either one or three arguments: "is" is not AS [invalid-from] to 9:10
+      help: write FROM [--platform=PLATFORM] IMAGE [AS NAME]
+    Dockerfile:10:11: error: invalid name for build stage: "1b" [invalid-stage-name] to 10:13
+      help: a name starts with a letter and holds only letters, digits, '-', '_' and '.'; variables are not expanded in it
+    Dockerfile:11:6: error: unknown flag --platfrom on FROM [unknown-flag] to 11:18
+      help: did you mean --platform?
+    Dockerfile:12:1: error: unknown instruction: ENV=x [unknown-instruction] to 12:6
+      help: put a blank after ENV
+    "#);
 }
 
 #[test]
@@ -297,7 +318,13 @@ fn problems_with_directives() {
 # syntax=b
 FROM a
 "#;
-    insta::assert_snapshot!(findings(source), @"");
+    insta::assert_snapshot!(findings(source), @r#"
+    Dockerfile:1:10: error: invalid escape character "x" [invalid-escape-directive] to 1:11
+      help: write # escape=\ or # escape=`
+    Dockerfile:3:1: error: only one syntax parser directive can be used [duplicate-directive] to 3:11
+      at 2:10: first given here
+      help: remove one of them
+    "#);
 }
 
 #[test]
@@ -318,7 +345,37 @@ RUN --mount=source a
 RUN --mount=type=tmpfs,target=/x,size=1q a
 RUN --mount='"a' b
 "#;
-    insta::assert_snapshot!(findings(source), @"");
+    insta::assert_snapshot!(findings(source), @r#"
+    Dockerfile:2:13: error: unknown mount field "tpye" [unknown-mount-key] to 2:23
+      help: did you mean type?
+    Dockerfile:3:13: error: unsupported mount type "cahce" [invalid-mount] to 3:23
+      help: did you mean cache?
+    Dockerfile:4:34: error: unsupported sharing mode "lock" [invalid-mount] to 4:46
+      help: did you mean locked?
+    Dockerfile:5:33: error: invalid value "9" for mount field mode [invalid-mount] to 5:39
+      help: write an octal mode such as 0400
+    Dockerfile:6:33: error: mount field mode is not allowed for type bind [invalid-mount] to 6:42
+      help: it belongs to mounts of type secret, ssh, cache
+    Dockerfile:7:5: error: secret mount without an id [invalid-mount] to 7:24
+      help: name the secret: --mount=type=secret,id=NAME
+    Dockerfile:8:5: error: both source and id are set on a secret mount [invalid-mount] to 8:35
+      help: source is an old name of id; keep id
+    Dockerfile:9:22: error: mount field size is not allowed for type ssh [invalid-mount] to 9:28
+      help: it belongs to mounts of type tmpfs
+    Dockerfile:10:18: error: 'from' doesn't support variable expansion, define alias stage instead [variable-in-from] to 10:20
+      help: add a stage FROM $X AS NAME at the top and write from=NAME
+    Dockerfile:11:23: error: target is given twice in one mount [duplicate-mount-key] to 11:32
+      at 11:13: first given here
+      help: give it once
+    Dockerfile:12:5: error: invalid mount: it is empty [invalid-mount] to 12:13
+      help: write --mount=type=TYPE,key=value,…
+    Dockerfile:13:13: error: mount field source must be a source=VALUE pair [invalid-mount] to 13:19
+      help: write KEY=VALUE
+    Dockerfile:14:34: error: invalid value "1q" for mount field size [invalid-mount] to 14:41
+      help: write a size such as 64m or 1GiB
+    Dockerfile:15:5: error: invalid mount: a quote that is not closed [invalid-mount] to 15:17
+      help: write --mount=type=TYPE,key=value,…
+    "#);
 }
 
 #[test]
@@ -336,7 +393,33 @@ WORKDIR --x y
 USER --from=x y
 CMD --version
 "#;
-    insta::assert_snapshot!(findings(source), @"");
+    insta::assert_snapshot!(findings(source), @r#"
+    Dockerfile:2:15: error: unsupported network mode "hots" [invalid-flag-value] to 2:19
+      help: did you mean host?
+    Dockerfile:3:16: error: unsupported security mode "x" [invalid-flag-value] to 3:17
+      help: known are sandbox, insecure
+    Dockerfile:4:5: error: RUN --device is not supported [unsupported-flag] to 4:15
+      help: it belongs to the experimental "labs" channel of the Dockerfile language, not to the stable one; remove the flag
+    Dockerfile:5:13: error: '--from' doesn't support variable expansion, define alias stage instead [variable-in-from] to 5:15
+      help: add a stage FROM $X AS NAME at the top and write --from=NAME
+    Dockerfile:6:6: error: expecting boolean value for flag --link, not "maybe" [invalid-flag-value] to 6:18
+      help: write --link, --link=true or --link=false
+    Dockerfile:6:19: error: missing a value on flag --chown [invalid-flag-value] to 6:26
+      help: write --chown=VALUE, without blanks around '='
+    Dockerfile:7:13: error: duplicate flag --link on COPY [duplicate-flag] to 7:19
+      at 7:6: first given here
+      help: give it once
+    Dockerfile:8:6: error: unknown flag --checksum on COPY [unknown-flag] to 8:18
+      help: --checksum is a flag of ADD; COPY knows --chown, --chmod, --link, --exclude, --from, --parents
+    Dockerfile:9:5: error: unknown flag --parents on ADD [unknown-flag] to 9:14
+      help: --parents is a flag of COPY; ADD knows --chown, --chmod, --link, --exclude, --checksum, --keep-git-dir, --unpack
+    Dockerfile:10:9: error: unknown flag --x on WORKDIR [unknown-flag] to 10:12
+      help: WORKDIR takes no flags
+    Dockerfile:11:6: error: unknown flag --from on USER [unknown-flag] to 11:14
+      help: --from is a flag of COPY; USER takes no flags
+    Dockerfile:12:5: error: unknown flag --version on CMD [unknown-flag] to 12:14
+      help: CMD takes no flags; for an argument that starts with dashes use the JSON form: CMD ["--version"]
+    "#);
 }
 
 #[test]
@@ -374,7 +457,68 @@ RUN a
   EOF
 something else
 "#;
-    insta::assert_snapshot!(findings(source), @"");
+    insta::assert_snapshot!(findings(source), @r#"
+    Dockerfile:2:1: error: USER requires exactly one argument [missing-argument] to 2:5
+      help: write USER USER[:GROUP]
+    Dockerfile:3:1: error: COPY requires at least two arguments: sources and a destination [missing-argument] to 3:5
+      help: write COPY SOURCE … DESTINATION
+    Dockerfile:4:6: error: COPY requires at least two arguments: sources and a destination [missing-argument] to 4:7
+      help: write COPY SOURCE … DESTINATION
+    Dockerfile:5:5: error: ENV must have two arguments [missing-value] to 5:6
+      help: write ENV NAME=VALUE …
+    Dockerfile:6:9: error: can't find = in "c": must be of the form name=value [missing-equals] to 6:10
+      help: put a value with blanks in double quotes
+    Dockerfile:7:5: error: ENV names can not be blank [blank-name] to 7:7
+      help: write NAME=VALUE without blanks around '='
+    Dockerfile:8:1: error: LABEL requires at least one argument [missing-argument] to 8:6
+      help: write LABEL NAME=VALUE …
+    Dockerfile:9:1: error: ARG requires at least one argument [missing-argument] to 9:4
+      help: write ARG NAME or ARG NAME=DEFAULT
+    Dockerfile:10:7: error: SHELL requires the arguments to be in JSON form [shell-not-json] to 10:9
+      help: write SHELL ["/bin/bash", "-c"]
+    Dockerfile:11:1: error: SHELL requires at least one argument [missing-argument] to 11:6
+      help: write SHELL ["/bin/bash", "-c"]
+    Dockerfile:12:1: error: RUN requires at least one argument [missing-argument] to 12:4
+      help: write RUN COMMAND or RUN ["program", "argument"]
+    Dockerfile:13:5: error: RUN with an empty command [empty-command] to 13:7
+      help: name a program
+    Dockerfile:14:5: error: when using JSON array syntax, arrays must be comprised of strings only [json-not-strings] to 14:8
+      help: put every element in double quotes
+    Dockerfile:15:1: error: CMD requires at least one argument [missing-argument] to 15:4
+      help: write CMD ["program", "argument"]; CMD [] clears an inherited one
+    Dockerfile:16:1: error: HEALTHCHECK requires at least one argument [missing-argument] to 16:12
+      help: write HEALTHCHECK [OPTIONS] CMD COMMAND or HEALTHCHECK NONE
+    Dockerfile:17:24: error: invalid duration "5" [invalid-duration] to 17:25
+      help: write a number with a unit, such as 30s or 1m30s
+    Dockerfile:18:23: error: interval "1us" cannot be less than 1ms [invalid-duration] to 18:26
+      help: write a number with a unit, such as 30s or 1m30s
+    Dockerfile:19:23: error: invalid number of retries "-1" [invalid-flag-value] to 19:25
+      help: write a number that is not negative
+    Dockerfile:20:13: error: unknown type "CURL" in HEALTHCHECK [invalid-healthcheck] to 20:17
+      help: try HEALTHCHECK CMD COMMAND
+    Dockerfile:21:18: error: HEALTHCHECK NONE takes no arguments [extra-argument] to 21:19
+      help: remove them, or write HEALTHCHECK CMD
+    Dockerfile:22:13: error: missing command after HEALTHCHECK CMD [missing-argument] to 22:16
+      help: name the command that checks the container's health
+    Dockerfile:23:1: error: ONBUILD requires at least one argument [missing-argument] to 23:8
+      help: write ONBUILD INSTRUCTION …
+    Dockerfile:24:9: error: chaining ONBUILD via ONBUILD ONBUILD isn't allowed [onbuild-not-allowed] to 24:16
+      help: every other instruction can be a trigger
+    Dockerfile:25:9: error: FROM isn't allowed as an ONBUILD trigger [onbuild-not-allowed] to 25:13
+      help: every other instruction can be a trigger
+    Dockerfile:26:9: error: unknown instruction: RNU [unknown-instruction] to 26:12
+      help: did you mean RUN?
+    Dockerfile:27:9: error: VOLUME specified can not be an empty string [empty-volume] to 27:11
+      help: name a path
+    Dockerfile:28:1: error: EXPOSE requires at least one argument [missing-argument] to 28:7
+      help: write EXPOSE PORT[/PROTOCOL] …
+    Dockerfile:30:3: error: unknown instruction: && [unknown-instruction] to 30:5
+      help: if this line continues the one above, that one must end with the escape character (\)
+    Dockerfile:31:3: error: unknown instruction: EOF [unknown-instruction] to 31:6
+      help: did you mean ENV?
+    Dockerfile:32:1: error: unknown instruction: something [unknown-instruction] to 32:10
+      help: an instruction is one of ADD, ARG, CMD, COPY, ENTRYPOINT, ENV, EXPOSE, FROM, HEALTHCHECK, LABEL, MAINTAINER, ONBUILD, RUN, SHELL, STOPSIGNAL, USER, VOLUME, WORKDIR; if this line continues the one above, that one must end with the escape character (\)
+    "#);
 }
 
 #[test]
@@ -387,13 +531,33 @@ RUN cat <<EOF
 x
   EOF
 "#;
-    insta::assert_snapshot!(findings(source), @"");
+    insta::assert_snapshot!(findings(source), @"
+    Dockerfile:2:8: error: COPY cannot accept a heredoc as a destination [heredoc-destination] to 2:13
+      help: the destination comes last, after the heredoc's <<NAME
+    Dockerfile:4:6: error: heredoc <<EOF has no content [invalid-heredoc] to 4:11
+      help: is there an unclosed quote on the line?
+    Dockerfile:5:9: error: unterminated heredoc EOF [unterminated-heredoc] to 5:14
+      at 7:1: this line is not the terminator
+      help: the terminator must stand alone on its line, without blanks before or after it (with <<- leading tabs are allowed)
+    ");
 }
 
 #[test]
 fn nothing_to_build() {
-    insta::assert_snapshot!(findings(""), @"");
-    insta::assert_snapshot!(findings("# nothing\n"), @"");
-    insta::assert_snapshot!(findings("ARG a\n"), @"");
-    insta::assert_snapshot!(findings("FROM a\0\n"), @"");
+    insta::assert_snapshot!(findings(""), @"
+    Dockerfile:1:1: error: the Dockerfile has no instructions [empty-dockerfile] to 1:1
+      help: a Dockerfile begins with FROM IMAGE; FROM scratch starts from nothing
+    ");
+    insta::assert_snapshot!(findings("# nothing\n"), @"
+    Dockerfile:2:1: error: the Dockerfile has no instructions [empty-dockerfile] to 2:1
+      help: a Dockerfile begins with FROM IMAGE; FROM scratch starts from nothing
+    ");
+    insta::assert_snapshot!(findings("ARG a\n"), @"
+    Dockerfile:2:1: error: the Dockerfile has no FROM [missing-from] to 2:1
+      help: add FROM IMAGE after the ARGs; FROM scratch starts from nothing
+    ");
+    insta::assert_snapshot!(findings("FROM a\0\n"), @"
+    Dockerfile:1:7: error: NUL character in the Dockerfile [nul-character] to 1:8
+      help: is this a Dockerfile? Save it as UTF-8 text
+    ");
 }
