@@ -8,6 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::command::{Git, GitError};
 use super::url::GitUrl;
 use crate::source::Cancelled;
@@ -312,7 +315,7 @@ fn git<'a>(url: &GitUrl, options: &GitOptions<'a>) -> Git<'a> {
             GitAuth::Header(header) => header.clone(),
             GitAuth::Token(token) => {
                 secrets.push(token.clone());
-                format!("basic {}", base64(format!("x-access-token:{}", token.trim()).as_bytes()))
+                format!("basic {}", STANDARD.encode(format!("x-access-token:{}", token.trim())))
             }
         };
         secrets.push(header.clone());
@@ -345,19 +348,6 @@ fn http_scope(remote: &str) -> Option<String> {
 
 fn is_commit(text: &str) -> bool {
     (text.len() == 40 || text.len() == 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// Base64 with padding; too small a need for a crate.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().enumerate().fold(0u32, |word, (i, b)| word | u32::from(*b) << (16 - 8 * i));
-        for i in 0..4 {
-            out.push(if i > chunk.len() { '=' } else { char::from(ALPHABET[(word >> (18 - 6 * i) & 63) as usize]) });
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -1,0 +1,122 @@
+//! From the command line to an exit code.
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
+use clap::{CommandFactory, FromArgMatches};
+use sandbox::CancelToken;
+
+use crate::args::{Cli, Command};
+use crate::commands;
+use crate::env::Env;
+use crate::error::{CliError, Result};
+use crate::ui::Ui;
+
+/// What every command is given.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) env: &'a Env,
+    pub(crate) ui: Ui,
+    pub(crate) cancel: &'a CancelToken,
+    /// `--config`
+    pub(crate) config: Option<std::path::PathBuf>,
+}
+
+/// Parses and runs; the only place that turns errors into text and exit codes.
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>, env: &Env, cancel: &CancelToken) -> ExitCode {
+    let cli = match parse(args, env) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let ui = Ui::new(env, cli.debug);
+    let context = Context { env, ui, cancel, config: cli.config };
+    match dispatch(cli.command, &context) {
+        Ok(()) if crate::signals::interrupted() => ExitCode::from(130),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui.error(&error);
+            ExitCode::from(error.kind.exit_code())
+        }
+    }
+}
+
+fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
+    match command {
+        Command::Build(args) => commands::build::run(&args, context),
+        Command::Check(args) => commands::check::run(&args, context),
+        Command::Doctor(args) => commands::doctor::run(&args, context),
+        Command::Image(args) => commands::image::run(&args, context),
+        Command::Login(args) => commands::login::run(&args, context),
+        Command::Logout(args) => commands::logout::run(&args, context),
+        Command::Registry(args) => commands::registry::run(&args, context),
+        Command::Config(args) => commands::config::run(&args, context),
+        Command::Completions(args) => commands::completions::run(&args, context),
+        Command::Version(args) => commands::version::run(&args, context),
+    }
+}
+
+/// Flags of other builders, and what they are called here.
+const FOREIGN: &[(&str, &str)] = &[
+    ("--build-arg-file", "give each argument with --build-arg NAME=VALUE"),
+    ("--cache", "every step is cached in the store; --no-cache runs all anew"),
+    ("--cache-dir", "every step is cached in the store; --root chooses its place"),
+    ("--cache-repo", "external caches are given with --cache-to and --cache-from"),
+    ("--context", "the context is the last argument: cooperage build DIRECTORY"),
+    ("--context-sub-path", "name the directory in the URL: REPO.git#REF:DIRECTORY"),
+    ("--destination", "name the image with -t NAME and push it with --push"),
+    ("--digest-file", "use --iidfile or --metadata-file"),
+    ("--dockerfile", "use -f FILE"),
+    ("--format", "choose media types with -o type=…,oci-mediatypes=true|false"),
+    ("--insecure", "use --insecure-registry HOST"),
+    ("--layers", "every step is cached in the store; --no-cache runs all anew"),
+    ("--no-push", "leave --push out"),
+    ("--reproducible", "set SOURCE_DATE_EPOCH and use -o type=…,rewrite-timestamp=true"),
+    ("--skip-tls-verify", "use --insecure-registry HOST, or trust its CA with --registry-ca FILE"),
+    ("--snapshot-mode", "leave it out: snapshots are exact"),
+    ("--snapshotMode", "leave it out: snapshots are exact"),
+    ("--tls-verify", "use --insecure-registry HOST, or trust its CA with --registry-ca FILE"),
+    ("--userns", "choose how RUN is confined with --isolation"),
+];
+
+fn parse(args: impl IntoIterator<Item = OsString>, env: &Env) -> std::result::Result<Cli, ExitCode> {
+    let colour = if env.colour_stderr() { clap::ColorChoice::Auto } else { clap::ColorChoice::Never };
+    let matches = Cli::command().color(colour).try_get_matches_from(args);
+    matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)).map_err(|error| {
+        let code = match error.kind() {
+            ClapKind::DisplayHelp | ClapKind::DisplayVersion => ExitCode::SUCCESS,
+            _ => ExitCode::from(2),
+        };
+        let _ = error.print();
+        if error.kind() == ClapKind::UnknownArgument
+            && let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg)
+            && let Some((_, instead)) = FOREIGN.iter().find(|(flag, _)| flag == given)
+        {
+            Ui { colour: false, debug: false }.note(&format!("\n  hint: {instead}"));
+        }
+        code
+    })
+}
+
+/// Turns a cancelled token into the error that ends with 130.
+pub(crate) fn check_cancelled(cancel: &CancelToken) -> Result<()> {
+    if cancel.is_cancelled() { Err(CliError::interrupted()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_begins_with_what_people_do() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.starts_with(
+            "Build OCI images without a daemon and without privileges\n\nExamples:\n  cooperage build -t"
+        ));
+        assert!(help.contains("130  interrupted"));
+    }
+}
