@@ -26,8 +26,8 @@ pub enum ArchiveCompression {
 pub enum Content {
     /// A build context: a tar archive.
     Tar(ArchiveCompression),
-    /// The text of a Dockerfile.
-    Dockerfile,
+    /// No archive: the text of a Dockerfile.
+    Text,
     /// Nothing.
     Empty,
 }
@@ -52,7 +52,7 @@ pub fn detect(head: &[u8]) -> Content {
             return Content::Tar(*compression);
         }
     }
-    if is_tar_header(head) { Content::Tar(ArchiveCompression::None) } else { Content::Dockerfile }
+    if is_tar_header(head) { Content::Tar(ArchiveCompression::None) } else { Content::Text }
 }
 
 /// [`detect`] for a file.
@@ -97,8 +97,8 @@ mod tests {
         assert_eq!(detect(b"BZh9"), Content::Tar(ArchiveCompression::Bzip2));
         assert_eq!(detect(b"\xfd7zXZ\0"), Content::Tar(ArchiveCompression::Xz));
         assert_eq!(detect(b"\x28\xb5\x2f\xfd"), Content::Tar(ArchiveCompression::Zstd));
-        assert_eq!(detect(b"FROM scratch\n"), Content::Dockerfile);
-        assert_eq!(detect(&[b' '; 600]), Content::Dockerfile);
+        assert_eq!(detect(b"FROM scratch\n"), Content::Text);
+        assert_eq!(detect(&[b' '; 600]), Content::Text);
         assert_eq!(detect(b""), Content::Empty);
     }
 }

@@ -296,6 +296,17 @@ fn is_transient(error: &HttpError) -> bool {
     }
 }
 
+/// The value of `Authorization` that a build's secrets hold for the URL's host:
+/// `HTTP_AUTH_HEADER_HOST`, else `HTTP_AUTH_TOKEN_HOST` as a bearer token.
+pub fn authorization(url: &str, lookup: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let url = reqwest::Url::parse(url).ok()?;
+    let host = url.host_str()?;
+    let header = lookup(&format!("HTTP_AUTH_HEADER_{host}"));
+    header
+        .or_else(|| lookup(&format!("HTTP_AUTH_TOKEN_{host}")).map(|token| format!("Bearer {}", token.trim())))
+        .map(|value| value.trim().to_owned())
+}
+
 /// The name of a downloaded file: `filename` of `Content-Disposition`, else the last part of the
 /// URL's path, else `download`. Never a path.
 #[must_use]

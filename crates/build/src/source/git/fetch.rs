@@ -19,13 +19,14 @@ use crate::source::Cancelled;
 pub struct GitOptions<'a> {
     /// The user's environment; git sees an allow-list of it.
     pub env: &'a BTreeMap<String, String>,
-    /// A directory for scratch repositories.
+    /// A directory of its own for this source: scratch repositories, and the tree of [`checkout`].
     pub temp_dir: &'a Path,
     /// Credentials for HTTP(S) remotes.
     pub auth: Option<GitAuth>,
     /// The agent's socket for SSH remotes, where it differs from the environment's.
     pub ssh_auth_sock: Option<PathBuf>,
-    /// Whether `file://` remotes are allowed (tests; never from a Dockerfile).
+    /// Whether a `file://` remote is allowed, and its submodules with it. A remote of any other
+    /// kind never leads to a `file://` submodule.
     pub allow_file: bool,
     /// How long one call of git may take.
     pub timeout: Duration,
@@ -51,6 +52,20 @@ pub enum GitAuth {
 impl std::fmt::Debug for GitAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("GitAuth(…)")
+    }
+}
+
+impl GitAuth {
+    /// The credentials that a build's secrets hold for a host, in BuildKit's order:
+    /// `GIT_AUTH_HEADER.HOST`, `GIT_AUTH_TOKEN.HOST`, `GIT_AUTH_HEADER`, `GIT_AUTH_TOKEN`.
+    pub fn from_secrets(host: Option<&str>, lookup: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let get = |name: &str, make: fn(String) -> Self| lookup(name).map(|value| make(value.trim().to_owned()));
+        host.and_then(|host| {
+            get(&format!("GIT_AUTH_HEADER.{host}"), Self::Header)
+                .or_else(|| get(&format!("GIT_AUTH_TOKEN.{host}"), Self::Token))
+        })
+        .or_else(|| get("GIT_AUTH_HEADER", Self::Header))
+        .or_else(|| get("GIT_AUTH_TOKEN", Self::Token))
     }
 }
 
@@ -145,19 +160,14 @@ fn abbreviated(url: &GitUrl, prefix: &str, options: &GitOptions<'_>) -> Result<G
     }
 }
 
-/// Puts the commit's files into the empty directory `dest`.
+/// Puts the commit's files into `tree` in the temporary directory, which must not exist yet.
 ///
-/// `.git` stays only where `keep_git_dir` says so, and never when a subdirectory was asked for.
+/// `.git` stays only where the URL says so, and never when a subdirectory was asked for.
 ///
 /// # Errors
-/// [`GitError`]; `dest` may then hold a part of the tree.
-pub fn checkout(
-    url: &GitUrl,
-    commit: &GitCommit,
-    keep_git_dir: bool,
-    dest: &Path,
-    options: &GitOptions<'_>,
-) -> Result<Checkout, GitError> {
+/// [`GitError`]; a part of the tree may then be left.
+pub fn checkout(url: &GitUrl, commit: &GitCommit, options: &GitOptions<'_>) -> Result<Checkout, GitError> {
+    let dest = &options.temp_dir.join("tree");
     let git = git(url, options);
     fs::create_dir_all(dest).map_err(GitError::io("create", dest))?;
     git.run("check out", dest, false, &["init", "--quiet"])?;
@@ -165,10 +175,7 @@ pub fn checkout(
     let tip = fetch(&git, url, commit, dest)?;
     git.run("check out", dest, false, &["checkout", "--quiet", "--force", "--detach", &tip, "--"])?;
     if url.submodules && dest.join(".gitmodules").is_file() {
-        let mut with_config = self::git(url, options);
-        // A submodule's URL comes from the repository: never let it name a file of this machine.
-        with_config.allow_file = options.allow_file;
-        with_config.run(
+        git.run(
             "fetch submodules of",
             dest,
             true,
@@ -179,7 +186,7 @@ pub fn checkout(
     let seconds = git.run("check out", dest, false, &["show", "--quiet", "--format=%ct", "HEAD"])?;
     let seconds: u64 = seconds.lines().last().and_then(|line| line.trim().parse().ok()).unwrap_or(0);
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    if keep_git_dir && url.subdir.is_none() {
+    if url.keep_git_dir == Some(true) && url.subdir.is_none() {
         // The URL that stays in the image's .git/config must not hold a password.
         let clean = url.remote.split_once("://").map_or_else(
             || url.remote.clone(),
@@ -328,7 +335,8 @@ fn git<'a>(url: &GitUrl, options: &GitOptions<'a>) -> Git<'a> {
         env: options.env,
         config,
         secrets,
-        allow_file: options.allow_file,
+        // A submodule's URL comes from the repository: it must not name a file of this machine.
+        allow_file: options.allow_file && url.remote.starts_with("file://"),
         timeout: options.timeout,
         cancelled: options.cancelled,
         url: url.display(),

@@ -104,3 +104,10 @@ fn names_are_never_paths() {
     }
     assert_eq!(url_file_name("https://e.com/"), None);
 }
+
+#[test]
+fn secrets_become_headers_of_their_host() {
+    let lookup = |name: &str| (name == "HTTP_AUTH_TOKEN_e.com").then(|| "t\n".to_owned());
+    assert_eq!(authorization("https://e.com:8443/x", lookup).as_deref(), Some("Bearer t"));
+    assert_eq!(authorization("https://f.com/x", lookup), None);
+}

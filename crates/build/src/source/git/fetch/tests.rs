@@ -87,7 +87,7 @@ fn trees_depend_on_the_commit_alone() {
     let url = GitUrl::parse(&format!("file://{}#v1", repo.path().display())).unwrap();
     let commit = resolve(&url, &options).unwrap();
     let dest = temp.path().join("tree");
-    let tree = checkout(&url, &commit, false, &dest, &options).unwrap();
+    let tree = checkout(&url, &commit, &options).unwrap();
     assert_eq!(tree.commit, commit.commit);
     let mut names: Vec<_> =
         fs::read_dir(&dest).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -110,11 +110,12 @@ fn trees_depend_on_the_commit_alone() {
 fn commits_that_no_branch_holds_and_git_directories() {
     let (repo, temp, env) = (repository(), tempfile::tempdir().unwrap(), environment());
     let options = options(&env, temp.path());
-    let url =
+    let mut url =
         GitUrl::parse(&format!("file://{}#{}", repo.path().display(), head(repo.path(), "refs/pull/1/head"))).unwrap();
+    url.keep_git_dir = Some(true);
     let commit = resolve(&url, &options).unwrap();
     let dest = temp.path().join("tree");
-    checkout(&url, &commit, true, &dest, &options).unwrap();
+    checkout(&url, &commit, &options).unwrap();
     assert!(dest.join("hidden").is_file());
     assert!(dest.join(".git/HEAD").is_file());
     assert_eq!(head(&dest, "HEAD"), commit.commit);
@@ -124,15 +125,16 @@ fn commits_that_no_branch_holds_and_git_directories() {
 fn subdirectories_stay_inside() {
     let (repo, temp, env) = (repository(), tempfile::tempdir().unwrap(), environment());
     let options = options(&env, temp.path());
-    let run = |subdir: &str, into: &str| {
+    let run = |subdir: &str| {
+        let _ = fs::remove_dir_all(temp.path().join("tree"));
         let url = GitUrl::parse(&format!("file://{}#:{subdir}", repo.path().display())).unwrap();
         let commit = resolve(&url, &options).unwrap();
-        checkout(&url, &commit, false, &temp.path().join(into), &options)
+        checkout(&url, &commit, &options)
     };
-    assert_eq!(fs::read_to_string(run("sub/deep", "a").unwrap().root.join("file")).unwrap(), "one\n");
+    assert_eq!(fs::read_to_string(run("sub/deep").unwrap().root.join("file")).unwrap(), "one\n");
     for (subdir, why) in [("out", "goes through a symbolic link"), ("run.sh", "is a file"), ("none", "does not exist")]
     {
-        let error = run(subdir, &format!("b-{subdir}")).unwrap_err().to_string();
+        let error = run(subdir).unwrap_err().to_string();
         assert!(error.ends_with(why), "{error}");
     }
 }
@@ -152,12 +154,12 @@ fn submodules_come_along_without_their_git_directories() {
     let url = GitUrl::parse(&format!("file://{}", outer.path().display())).unwrap();
     let commit = resolve(&url, &options).unwrap();
     let dest = temp.path().join("tree");
-    checkout(&url, &commit, false, &dest, &options).unwrap();
+    checkout(&url, &commit, &options).unwrap();
     assert!(dest.join("mod/run.sh").is_file());
     assert!(!dest.join("mod/.git").exists());
     let bare = GitUrl::parse(&format!("file://{}?submodules=false", outer.path().display())).unwrap();
-    let dest = temp.path().join("bare");
-    checkout(&bare, &commit, false, &dest, &options).unwrap();
+    fs::remove_dir_all(&dest).unwrap();
+    checkout(&bare, &commit, &options).unwrap();
     assert!(!dest.join("mod/run.sh").exists());
 }
 
@@ -181,4 +183,13 @@ fn cancelling_ends_git() {
     options.cancelled = &|| true;
     let url = GitUrl::parse(&format!("file://{}", repo.path().display())).unwrap();
     assert!(matches!(resolve(&url, &options), Err(GitError::Cancelled)));
+}
+
+#[test]
+fn secrets_are_looked_up_by_host_first() {
+    let secrets = BTreeMap::from([("GIT_AUTH_TOKEN", "t"), ("GIT_AUTH_HEADER.e.com", "h")]);
+    let lookup = |name: &str| secrets.get(name).map(|s| (*s).to_owned());
+    assert!(matches!(GitAuth::from_secrets(Some("e.com"), lookup), Some(GitAuth::Header(h)) if h == "h"));
+    assert!(matches!(GitAuth::from_secrets(Some("f.com"), lookup), Some(GitAuth::Token(t)) if t == "t"));
+    assert!(GitAuth::from_secrets(None, |_| None).is_none());
 }
