@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::probe::Probes;
+use crate::probe::{Probes, Why};
 
 /// How a step is confined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -85,6 +85,92 @@ pub struct CannotIsolate {
 
 /// Picks the strongest isolation that works, or checks the requested one.
 pub fn choose(requested: Option<Isolation>, probes: &Probes) -> Result<Choice, CannotIsolate> {
-    let _ = (requested, probes);
-    Ok(Choice { isolation: Isolation::Namespaces, root: RootStrategy::Overlay, reasons: Vec::new() })
+    let result = |isolation| match isolation {
+        Isolation::Namespaces => &probes.namespaces,
+        Isolation::Chroot => &probes.chroot,
+        Isolation::Intercept => &probes.intercept,
+    };
+    let refuse =
+        |isolation, why: &Why| Err(CannotIsolate { isolation, primitive: why.action.clone(), why: why.reason.clone() });
+    let mut reasons = Vec::new();
+    let isolation = match requested {
+        Some(isolation) => {
+            if let Err(why) = result(isolation) {
+                return refuse(isolation, why);
+            }
+            reasons.push(format!("{isolation} isolation was asked for, and works"));
+            isolation
+        }
+        None => {
+            let mut chosen = None;
+            for isolation in [Isolation::Namespaces, Isolation::Chroot, Isolation::Intercept] {
+                match result(isolation) {
+                    Ok(()) => {
+                        reasons.push(format!("{isolation} isolation works"));
+                        chosen = Some(isolation);
+                        break;
+                    }
+                    Err(why) => reasons.push(format!("{isolation} isolation does not work: {why}")),
+                }
+            }
+            match (chosen, &probes.intercept) {
+                (Some(isolation), _) => isolation,
+                (None, Err(why)) => return refuse(Isolation::Intercept, why),
+                (None, Ok(())) => Isolation::Intercept,
+            }
+        }
+    };
+    let root = match (isolation, &probes.overlay) {
+        (Isolation::Namespaces, Ok(_)) => {
+            reasons.push("overlayfs works at the store's place".into());
+            RootStrategy::Overlay
+        }
+        (Isolation::Namespaces, Err(why)) => {
+            reasons.push(format!("overlayfs does not work at the store's place: {why}"));
+            RootStrategy::Tree
+        }
+        (isolation, _) => {
+            reasons.push(format!("{isolation} isolation cannot mount an overlay"));
+            RootStrategy::Tree
+        }
+    };
+    Ok(Choice { isolation, root, reasons })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::OverlaySupport;
+
+    fn probes(namespaces: bool, overlay: bool, chroot: bool, intercept: bool) -> Probes {
+        let why = |name: &str| Why { action: name.into(), reason: "Operation not permitted".into(), errno: 1 };
+        let result = |works: bool, name: &str| if works { Ok(()) } else { Err(why(name)) };
+        Probes {
+            namespaces: result(namespaces, "unshare"),
+            overlay: result(overlay, "mount").map(|()| OverlaySupport { chown: true }),
+            chroot: result(chroot, "chroot"),
+            intercept: result(intercept, "seccomp"),
+        }
+    }
+
+    #[test]
+    fn the_strongest_that_works_is_chosen() {
+        let choice = |n, o, c, i| choose(None, &probes(n, o, c, i)).map(|choice| (choice.isolation, choice.root));
+        assert_eq!(choice(true, true, true, true), Ok((Isolation::Namespaces, RootStrategy::Overlay)));
+        assert_eq!(choice(true, false, true, true), Ok((Isolation::Namespaces, RootStrategy::Tree)));
+        assert_eq!(choice(false, true, true, true), Ok((Isolation::Chroot, RootStrategy::Tree)));
+        assert_eq!(choice(false, false, false, true), Ok((Isolation::Intercept, RootStrategy::Tree)));
+        let none = choice(false, false, false, false).expect_err("nothing works");
+        assert_eq!(none.to_string(), "intercept isolation cannot work here: seccomp: Operation not permitted");
+    }
+
+    #[test]
+    fn a_forced_isolation_that_cannot_work_names_the_primitive() {
+        let error = choose(Some(Isolation::Namespaces), &probes(false, true, true, true)).expect_err("forced");
+        assert_eq!(error.to_string(), "namespaces isolation cannot work here: unshare: Operation not permitted");
+        let choice = choose(Some(Isolation::Chroot), &probes(true, true, true, true)).expect("works");
+        assert_eq!(choice.reasons.len(), 2);
+        assert_eq!("chroot".parse::<Isolation>(), Ok(Isolation::Chroot));
+        assert!("docker".parse::<Isolation>().is_err());
+    }
 }

@@ -209,3 +209,103 @@ pub(crate) fn install_filter(program: &[libc::sock_filter], flags: libc::c_ulong
     })?;
     Ok(result as RawFd)
 }
+
+/// A filter that answers one harmless call with `action`, and allows all others.
+fn filter_for(number: libc::c_long, action: u32) -> [libc::sock_filter; 4] {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Call numbers and opcodes are small.
+    let op = |code: u32, jt, jf, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let number = number as u32;
+    [
+        op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, action),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ]
+}
+
+extern "C" fn ignore_signal(_: libc::c_int) {}
+
+/// Whether a trapped call comes to the process's own handler. Changes the process for good.
+pub(crate) fn try_seccomp_trap() -> io::Result<()> {
+    let handler: extern "C" fn(libc::c_int) = ignore_signal;
+    // SAFETY: the handler does nothing at all, which is safe in any context.
+    unsafe { libc::signal(libc::SIGSYS, handler as libc::sighandler_t) };
+    rustix::thread::set_no_new_privs(true)?;
+    install_filter(&filter_for(libc::SYS_getpriority, libc::SECCOMP_RET_TRAP), 0)?;
+    // SAFETY: takes integers only. Without a working handler the process dies, which the caller notices.
+    unsafe { libc::syscall(libc::SYS_getpriority, 0, 0) };
+    Ok(())
+}
+
+/// Whether a filter with a listener can be had. Changes the process for good.
+pub(crate) fn try_seccomp_notify() -> io::Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
+    let filter = filter_for(libc::SYS_getpriority, libc::SECCOMP_RET_USER_NOTIF);
+    install_filter(&filter, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER).map(drop)
+}
+
+/// Whether a child can be traced. Ptrace requests are made without the C library's variadic wrapper.
+pub(crate) fn try_ptrace() -> io::Result<()> {
+    // SAFETY: only used in forks of a process with a single thread.
+    let Some(child) = (unsafe { fork() })? else {
+        // SAFETY: PTRACE_TRACEME takes no further argument.
+        let traced = unsafe { libc::syscall(libc::SYS_ptrace, libc::PTRACE_TRACEME, 0, 0, 0) } == 0;
+        if !traced {
+            exit_now(io::Error::last_os_error().raw_os_error().unwrap_or(1));
+        }
+        let _ = kill(rustix::process::getpid().as_raw_pid(), libc::SIGSTOP);
+        exit_now(0)
+    };
+    let mut raw = 0;
+    // SAFETY: `raw` outlives the call.
+    check(unsafe { libc::waitpid(child, &raw mut raw, libc::WUNTRACED) })?;
+    if libc::WIFSTOPPED(raw) {
+        let _ = kill(child, libc::SIGKILL);
+        wait(child)?;
+        return Ok(());
+    }
+    Err(io::Error::from_raw_os_error(libc::WEXITSTATUS(raw)))
+}
+
+/// The version of Landlock.
+pub(crate) fn landlock_abi() -> io::Result<i64> {
+    const LANDLOCK_CREATE_RULESET_VERSION: libc::c_uint = 1;
+    // SAFETY: with this flag the pointer must be null and the size 0.
+    let version = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<u8>(), 0usize, LANDLOCK_CREATE_RULESET_VERSION)
+    };
+    check_long(version)
+}
+
+/// Executes an open file, a copy of this program, in a child; it must end with 125, as a helper without orders does.
+pub(crate) fn exec_probe(program: BorrowedFd<'_>) -> io::Result<()> {
+    let argv = [c"cooperage-sandbox-init".as_ptr(), ptr::null()];
+    let env = [ptr::null::<libc::c_char>()];
+    // SAFETY: only used in forks of a process with a single thread.
+    let Some(child) = (unsafe { fork() })? else {
+        let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty());
+        if let Ok(null) = &null {
+            for number in 0..3 {
+                let _ = dup_to(std::os::fd::AsFd::as_fd(null), number);
+            }
+        }
+        // SAFETY: the path is an empty C string and both arrays end with a null pointer.
+        unsafe {
+            libc::syscall(
+                libc::SYS_execveat,
+                program.as_raw_fd(),
+                c"".as_ptr(),
+                argv.as_ptr(),
+                env.as_ptr(),
+                libc::AT_EMPTY_PATH,
+            )
+        };
+        exit_now(io::Error::last_os_error().raw_os_error().unwrap_or(1))
+    };
+    match wait(child)? {
+        Some((_, Ended::Code(125))) => Ok(()),
+        Some((_, Ended::Code(errno))) => Err(io::Error::from_raw_os_error(errno)),
+        _ => Err(io::Error::other("the program was killed")),
+    }
+}

@@ -1,7 +1,8 @@
 //! A program around the library, for tests and for trying a step by hand:
 //! `sandbox-helper < SPEC.json` runs the step on this process's standard output and error.
 //!
-//! With `--userns` it enters a user namespace first, as the builder does for an ordinary user.
+//! `--userns NAME SUBUID SUBGID` enters a user namespace first, as the builder does for an ordinary user, and says on
+//! standard error where it stands. `--probe DIR` prints what this place allows instead of running a step.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -19,6 +20,28 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Box<dyn std::error::Error>> {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|arg| arg == "--userns") && args.len() >= 4 {
+        let path = "/usr/local/bin:/usr/bin:/bin".into();
+        let options = sandbox::userns::Options {
+            user_name: Some(args[1].clone()),
+            subuid: args[2].clone().into(),
+            subgid: args[3].clone().into(),
+            path,
+        };
+        let entered = sandbox::userns::enter(&options)?;
+        io::Write::write_all(&mut io::stderr(), format!("{}\n", serde_json::to_string(&entered)?).as_bytes())?;
+        args.drain(..4);
+    }
+    if let [probe, dir] = &args[..]
+        && probe == "--probe"
+    {
+        let probes = sandbox::probe::probes(&sandbox::Launcher::of_this_program()?, dir.as_ref());
+        let choice = sandbox::choose(None, &probes);
+        let text = serde_json::to_string_pretty(&(probes, choice))?;
+        io::Write::write_all(&mut io::stdout(), format!("{text}\n").as_bytes())?;
+        return Ok(0);
+    }
     let mut text = String::new();
     io::stdin().read_to_string(&mut text)?;
     let spec: sandbox::Spec = serde_json::from_str(&text)?;

@@ -21,6 +21,8 @@ use std::os::unix::net::UnixStream;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use mounts::mount_overlay;
+
 use crate::error::SetupError;
 use crate::launch::Status;
 use crate::mountpoint::Made;
@@ -36,8 +38,8 @@ pub(crate) const HELPER_NAME: &str = "cooperage-sandbox-init";
 pub(crate) enum Order {
     /// Run a step; the three standard descriptors come with it.
     Run(Box<Spec>),
-    /// Try one primitive.
-    Probe(crate::probe::Primitive),
+    /// Try primitives.
+    Probe(Vec<crate::probe::Primitive>),
 }
 
 /// What a helper has to say.
@@ -48,7 +50,7 @@ pub(crate) enum Report {
     NotFound { program: String, path: Option<String> },
     NotExecutable { program: String, reason: String },
     Exit { status: Status, user_us: u64, system_us: u64, max_rss: u64 },
-    Probe(Result<String, crate::probe::Why>),
+    Probe(Vec<Result<String, crate::probe::Why>>),
 }
 
 /// The result of a step of the set-up.
@@ -92,9 +94,9 @@ fn main() -> i32 {
             Ok(stdio) => keeper::run(&spec, stdio, control),
             Err(_) => failed(io::ErrorKind::InvalidData.into(), "receive the step's standard descriptors"),
         },
-        Ok((Order::Probe(primitive), _)) => {
-            let result = crate::probe::attempt(&primitive);
-            i32::from(wire::send(&control, &Report::Probe(result)).is_err())
+        Ok((Order::Probe(primitives), _)) => {
+            let results = crate::probe::attempt_here(&primitives);
+            i32::from(wire::send(&control, &Report::Probe(results)).is_err())
         }
         Err(error) => failed(error, "read the order"),
     }

@@ -43,7 +43,7 @@ fn system_directories_are_those_of_a_container() {
          tty character special file 666\nurandom character special file 666\nzero character special file 666\n\
          /proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\npts/ptmx\n1:3\n5:0\n"
     );
-    let mut spec = tree.shell("df -k /dev/shm | awk 'NR==2{print $2}'; cat /proc/kcore /proc/keys 2>/dev/null | wc -c; ls /sys/firmware | wc -l; touch /sys/firmware/x; touch /sys/x; touch /proc/sys/x");
+    let mut spec = tree.shell("df -k /dev/shm | awk 'NR==2{print $2}'; cat /proc/kcore /proc/keys 2>/dev/null | wc -c; ls /sys/firmware | wc -l; touch /sys/firmware/x; touch /sys/x; echo 1 > /proc/sys/vm/swappiness");
     spec.shm_size = 1 << 20;
     let got = run(&spec).expect("run");
     assert_eq!(got.out, "1024\n0\n0\n");
