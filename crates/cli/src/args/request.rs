@@ -1,12 +1,13 @@
 //! From flags, settings and environment to a [`BuildRequest`]. Reads the file system only to see
 //! what a context is and to spool standard input.
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod inputs;
+mod later;
+mod secrets;
 
-use build::request::{
-    AnnotationLevel, BuildRequest, Context, ContextSource, DockerfileSource, Output, OutputKind, Secret, SecretSource,
-    SshAgent,
-};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use build::request::{AnnotationLevel, BuildRequest, Output, OutputKind};
 use oci::{Platform, Reference};
 
 use super::build::BuildArgs;
@@ -44,8 +45,8 @@ pub(crate) struct Plan {
 /// Reads all flags; the first one that is wrong is the error.
 pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<Plan> {
     args.refused.check()?;
-    refuse_attestations(args)?;
-    refuse_caches(args)?;
+    later::refuse_attestations(args)?;
+    later::refuse_caches(args)?;
     let (call, json) = call(args)?;
     if let Some(action) = args.on_error.as_deref()
         && action != "fail"
@@ -53,7 +54,7 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
         return Err(each("on-error", action, format!("there is no action {action:?}; known is fail")));
     }
     let mut notes = Vec::new();
-    let (context, dockerfile, spool) = inputs(args, env)?;
+    let (context, dockerfile, spool) = inputs::inputs(args, env)?;
     let tags = args.tag.iter().map(|tag| tag_of(tag)).collect::<Result<Vec<Reference>>>()?;
     let mut build_args = BTreeMap::new();
     for text in &args.build_arg {
@@ -94,8 +95,8 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
         outputs,
         labels,
         annotations,
-        secrets: args.secret.iter().map(|text| secret(text, env)).collect::<Result<_>>()?,
-        ssh: args.ssh.iter().map(|text| ssh(text, env)).collect::<Result<_>>()?,
+        secrets: args.secret.iter().map(|text| secrets::secret(text, env)).collect::<Result<_>>()?,
+        ssh: args.ssh.iter().map(|text| secrets::ssh(text, env)).collect::<Result<_>>()?,
         no_cache: args.no_cache.unwrap_or(false),
         no_cache_filter: args
             .no_cache_filter
@@ -187,120 +188,6 @@ fn call(args: &BuildArgs) -> Result<(Call, bool)> {
     Ok((call, json))
 }
 
-/// Context and Dockerfile, with standard input spooled to a file where one of them is `-`.
-fn inputs(args: &BuildArgs, env: &Env) -> Result<(Context, Option<DockerfileSource>, Option<tempfile::TempDir>)> {
-    let Some(text) = args.context.as_deref() else {
-        return Err(CliError::usage("the build context is missing")
-            .hint("name the directory with the files to build from; here: cooperage build .")
-            .hint("cooperage build --help shows examples"));
-    };
-    if text.is_empty() {
-        return Err(
-            CliError::usage("the build context is an empty text").hint("is a variable unset? The directory here is .")
-        );
-    }
-    let file = args.file.as_deref();
-    if text == "-" && file == Some("-") {
-        return Err(CliError::usage("the context and the Dockerfile cannot both come from standard input")
-            .hint("leave -f out where standard input is a Dockerfile, or name a file of the archive with -f"));
-    }
-    if (text == "-" || file == Some("-")) && env.stdin_terminal {
-        let what = if text == "-" { "a tar archive or a Dockerfile" } else { "the Dockerfile" };
-        return Err(CliError::usage(format!("{what} is expected on standard input, which is a terminal"))
-            .hint("redirect a file: cooperage build - < Dockerfile"));
-    }
-    let spool = if text == "-" || file == Some("-") { Some(spool_stdin(env)?) } else { None };
-    let spooled =
-        |spool: &Option<tempfile::TempDir>| spool.as_ref().map_or_else(PathBuf::new, |dir| dir.path().join("stdin"));
-    let context =
-        if text == "-" { Context::Stdin(spooled(&spool)) } else { Context::Source(context::main(text, env)?) };
-    let dockerfile = match file {
-        None | Some("") => None,
-        Some("-") => Some(DockerfileSource::Stdin(spooled(&spool))),
-        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
-            Some(DockerfileSource::Url(url.to_owned()))
-        }
-        Some(path) => Some(DockerfileSource::Path(dockerfile_path(path, &context, env)?)),
-    };
-    if let (None, Context::Source(ContextSource::Directory(dir))) = (&dockerfile, &context) {
-        check_default_dockerfile(text, dir)?;
-    }
-    Ok((context, dockerfile, spool))
-}
-
-/// With a local context `-f` is a path here, and must exist; with a remote one a path in it.
-fn dockerfile_path(path: &str, context: &Context, env: &Env) -> Result<PathBuf> {
-    let Context::Source(ContextSource::Directory(dir)) = context else {
-        return Ok(PathBuf::from(path));
-    };
-    let here = env.path(path);
-    match std::fs::metadata(&here) {
-        Ok(meta) if meta.is_dir() => {
-            let mut error = CliError::usage(format!("--file {path}: is a directory"));
-            if here.join("Dockerfile").is_file() {
-                error = error.hint(format!("write -f {}", Path::new(path).join("Dockerfile").display()));
-            }
-            Err(error)
-        }
-        Ok(_) => Ok(here),
-        Err(error) => {
-            let mut failure = CliError::usage(format!("--file {path}: {}", crate::error::plain_io(&error)));
-            if dir.join(path).is_file() {
-                let shown = dir.strip_prefix(&env.cwd).unwrap_or(dir).join(path);
-                failure = failure.hint(format!(
-                    "the path is taken from the current directory, not from the context: write -f {}",
-                    shown.display()
-                ));
-            } else {
-                failure = failure.hint(format!("paths are taken from the current directory, {}", env.cwd.display()));
-            }
-            Err(failure)
-        }
-    }
-}
-
-fn check_default_dockerfile(text: &str, dir: &Path) -> Result<()> {
-    if ["Dockerfile", "dockerfile"].iter().any(|name| dir.join(name).exists()) {
-        return Ok(());
-    }
-    let mut error = CliError::usage(format!("there is no Dockerfile in the build context {text:?}"));
-    let mut others: Vec<String> = std::fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| {
-            let lower = name.to_lowercase();
-            !lower.ends_with("ignore") && (lower.contains("dockerfile") || lower == "containerfile")
-        })
-        .collect();
-    others.sort();
-    error = match others.first() {
-        Some(found) => {
-            let shown = if text == "." { found.clone() } else { Path::new(text).join(found).display().to_string() };
-            error.hint(format!("{found} is there: cooperage build -f {shown} {text}"))
-        }
-        None => error.hint("name another file with -f, or another directory as the context"),
-    };
-    Err(error)
-}
-
-fn spool_stdin(env: &Env) -> Result<tempfile::TempDir> {
-    let temp = env.get("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-    let dir = tempfile::Builder::new()
-        .prefix("cooperage-")
-        .tempdir_in(&temp)
-        .map_err(|e| CliError::io("create a directory in", &temp, &e).hint("set TMPDIR to a writable directory"))?;
-    let path = dir.path().join("stdin");
-    let mut file = std::fs::File::create(&path).map_err(|e| CliError::io("create", &path, &e))?;
-    let size = std::io::copy(&mut std::io::stdin().lock(), &mut file)
-        .map_err(|e| CliError::io("copy standard input to", &path, &e))?;
-    if size == 0 {
-        return Err(CliError::usage("standard input is empty").hint("redirect a Dockerfile or a tar archive to it"));
-    }
-    Ok(dir)
-}
-
 fn outputs(args: &BuildArgs, tags: &[Reference], env: &Env) -> Result<Vec<Output>> {
     let mut outputs = Vec::new();
     for text in &args.output {
@@ -386,102 +273,6 @@ fn allow(texts: &[String]) -> Result<Vec<String>> {
     Ok(out)
 }
 
-/// `id=ID[,src=FILE|,env=VAR][,type=file|env]`. With an id alone: the variable of that name where
-/// it is set, else the file of that name.
-fn secret(text: &str, env: &Env) -> Result<Secret> {
-    let fail = |why: String| each("secret", redact_secret(text), why);
-    let (mut id, mut kind, mut file, mut variable) = (None, None, None, None);
-    for (key, value) in csv::pairs(text).map_err(|why| fail(why).hint("write id=ID,src=FILE or id=ID,env=VARIABLE"))? {
-        match key.as_str() {
-            "id" => id = Some(value),
-            "source" | "src" => file = Some(value),
-            "env" => variable = Some(value),
-            "type" if value == "file" || value == "env" => kind = Some(value),
-            "type" => return Err(fail(format!("there is no type {value:?}; known are file, env"))),
-            _ => return Err(fail(format!("there is no key {key:?}; known are id, src, env, type"))),
-        }
-    }
-    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| fail("id= is missing".into()))?;
-    if file.is_some() && variable.is_some() {
-        return Err(fail("src= and env= exclude each other".into()));
-    }
-    if kind.as_deref() == Some("env") && variable.is_none() {
-        variable = file.take().or_else(|| Some(id.clone()));
-    }
-    if kind.as_deref() == Some("file") && variable.is_some() {
-        return Err(fail("type=file and env= contradict each other".into()));
-    }
-    if variable.is_none() && file.is_none() && kind.is_none() && env.vars.contains_key(&id) {
-        variable = Some(id.clone());
-    }
-    let source = match variable {
-        Some(name) => {
-            if !env.vars.contains_key(&name) {
-                return Err(fail(format!("the environment variable {name} is not set")));
-            }
-            SecretSource::Env(name)
-        }
-        None => {
-            let name = file.unwrap_or_else(|| id.clone());
-            let path = env.path(expand_home(&name, env));
-            let meta = std::fs::metadata(&path).map_err(|e| {
-                fail(format!("{}: {}", path.display(), crate::error::plain_io(&e))).hint(
-                    "src= names a file, env= a variable; without both a variable or file named like the id is taken",
-                )
-            })?;
-            if meta.is_dir() {
-                return Err(fail(format!("{} is a directory", path.display())));
-            }
-            if meta.len() > 500 * 1024 {
-                return Err(fail(format!("{} has {} bytes; a secret has at most 500 KiB", path.display(), meta.len())));
-            }
-            SecretSource::File(path)
-        }
-    };
-    Ok(Secret { id, source })
-}
-
-/// Some people write the secret itself into the flag; do not repeat it.
-fn redact_secret(text: &str) -> &str {
-    if text.contains("id=") { text } else { "…" }
-}
-
-fn expand_home(path: &str, env: &Env) -> PathBuf {
-    match (path.strip_prefix("~/"), env.home()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(path),
-    }
-}
-
-/// `ID[=SOCKET|KEY[,KEY…]]`
-fn ssh(text: &str, env: &Env) -> Result<SshAgent> {
-    let fail = |why: String| each("ssh", text, why);
-    let (id, paths) = text.split_once('=').unwrap_or((text, ""));
-    if id.is_empty() {
-        return Err(fail("the id is missing".into()));
-    }
-    let mut found = Vec::new();
-    for path in paths.split(',').filter(|path| !path.is_empty()) {
-        if let Some(raw) = path.strip_prefix("raw=") {
-            if values::boolean(raw).map_err(fail)? {
-                return Err(fail("raw=true (a socket that is no agent) is not supported".into()));
-            }
-            continue;
-        }
-        let path = env.path(expand_home(path, env));
-        std::fs::metadata(&path).map_err(|e| fail(format!("{}: {}", path.display(), crate::error::plain_io(&e))))?;
-        found.push(path);
-    }
-    if found.is_empty() {
-        let socket = env.get("SSH_AUTH_SOCK").ok_or_else(|| {
-            fail("no SSH agent: SSH_AUTH_SOCK is not set".into())
-                .hint("start one with: eval $(ssh-agent) && ssh-add; or name a key: --ssh default=~/.ssh/id_ed25519")
-        })?;
-        found.push(PathBuf::from(socket));
-    }
-    Ok(SshAgent { id: id.to_owned(), paths: found })
-}
-
 fn source_date_epoch(build_args: &mut BTreeMap<String, String>, env: &Env) -> Result<Option<i64>> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
     if !build_args.contains_key(NAME)
@@ -541,55 +332,6 @@ fn host_ca(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<Option<Pa
         return Err(each("host-ca", &path.display().to_string(), "holds no PEM certificate"));
     }
     Ok(Some(path))
-}
-
-/// Attestations are not made yet: only what asks for none is accepted.
-fn refuse_attestations(args: &BuildArgs) -> Result<()> {
-    for (flag, value) in [("provenance", &args.provenance), ("sbom", &args.sbom)] {
-        if let Some(value) = value
-            && values::boolean(value) != Ok(false)
-        {
-            return Err(CliError::usage(format!("--{flag}={value}: attestations are not supported yet"))
-                .hint(format!("leave it out, or write --{flag}=false")));
-        }
-    }
-    for text in &args.attest {
-        let pairs = csv::pairs(text).map_err(|why| each("attest", text, why))?;
-        match pairs.iter().find(|(key, _)| key == "type").map(|(_, value)| value.as_str()) {
-            Some("sbom" | "provenance") => {}
-            Some(other) => {
-                return Err(each("attest", text, format!("there is no type {other:?}; known are sbom, provenance")));
-            }
-            None => return Err(each("attest", text, "type= is missing")),
-        }
-        if !pairs.iter().any(|(key, value)| key == "disabled" && values::boolean(value) == Ok(true)) {
-            return Err(
-                each("attest", text, "attestations are not supported yet").hint("leave it out, or add disabled=true")
-            );
-        }
-    }
-    Ok(())
-}
-
-/// External caches are not there yet: refused, so that nobody believes to have one.
-fn refuse_caches(args: &BuildArgs) -> Result<()> {
-    const TYPES: &[&str] = &["registry", "inline", "local", "gha", "s3", "azblob"];
-    let (flag, text) = match (args.cache_from.first(), args.cache_to.first()) {
-        (Some(text), _) => ("cache-from", text),
-        (None, Some(text)) => ("cache-to", text),
-        (None, None) => return Ok(()),
-    };
-    let fields = csv::fields(text).map_err(|why| each(flag, text, why))?;
-    let kind = match fields.iter().find_map(|field| field.strip_prefix("type=")) {
-        Some(kind) => kind,
-        None if fields.len() == 1 && !text.contains('=') => "registry",
-        None => return Err(each(flag, text, "type= is missing")),
-    };
-    if !TYPES.contains(&kind) {
-        return Err(each(flag, text, format!("there is no cache type {kind:?}; known are {}", TYPES.join(", "))));
-    }
-    Err(each(flag, text, format!("external caches of type {kind} are not supported yet"))
-        .hint("leave it out and keep the store (--root) between builds: every step is cached there"))
 }
 
 #[cfg(test)]

@@ -94,8 +94,11 @@ fn play(renderer: &mut dyn Renderer, until: u64, finish: bool) {
 
 /// What a terminal would show of the last frame.
 fn last_frame(text: &str) -> String {
-    let frame = text.rsplit("\r\x1b[J").next().unwrap();
-    frame.replace("\r\n", "\n").replace("\x1b[?2026l", "").replace("\x1b[?25h", "").trim_end().to_owned()
+    let mut frame = text.rsplit("\x1b[?2026h").next().unwrap().replace("\r\n", "\n");
+    for sequence in ["\x1b[?2026l", "\x1b[?25h", "\x1b[?25l", "\x1b[K", "\x1b[J"] {
+        frame = frame.replace(sequence, "");
+    }
+    frame.rsplit('\r').next().unwrap().trim_end().to_owned()
 }
 
 fn tty(screen: &Screen, columns: usize, rows: usize) -> tty::Tty {
@@ -232,7 +235,7 @@ fn a_narrower_terminal_moves_up_by_the_wrapped_rows() {
     screen.take();
     tty.tick(at(200), &state).unwrap();
     // The heading (25 cells) took one row, the step (79 cells) now takes two.
-    assert!(screen.take().contains("\x1b[3A\r\x1b[J"));
+    assert!(screen.take().contains("\x1b[3A\r[+]"));
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Tty {
         if up > 0 {
             frame.push_str(&format!("\x1b[{up}A"));
         }
-        frame.push_str("\r\x1b[J");
+        frame.push('\r');
         let (ended, known) = state.counts();
         let end = if last && state.all_well() { " FINISHED" } else { "" };
         let title = format!("[+] Building {} ({ended}/{known}){end}", seconds(between(self.begun, now)));
@@ -98,6 +98,9 @@ impl Tty {
         for row in &rows {
             self.line(&mut frame, row, columns);
         }
+        // What is left of the old frame goes last: clearing all of a screen at once would make some
+        // terminals keep every frame in their history.
+        frame.push_str("\x1b[J");
         if last {
             self.drawn.clear();
             frame.push_str("\x1b[?25h");
@@ -134,7 +137,7 @@ impl Tty {
             total += gap + right;
         }
         frame.push_str(off);
-        frame.push_str("\r\n");
+        frame.push_str("\x1b[K\r\n");
         self.drawn.push(total);
     }
 }

@@ -1,7 +1,9 @@
 use super::*;
 use crate::config::Flags;
 use crate::env::testing;
+use build::request::SecretSource;
 use clap::Parser;
+use std::path::Path;
 
 fn parse(dir: &Path, vars: &[(&str, &str)], words: &[&str]) -> Result<Plan> {
     let mut all = vec!["cooperage", "build"];
