@@ -1,0 +1,119 @@
+//! Permission bits as the kernel would check them, for guests that are not the superuser of their step.
+//!
+//! For real every file of the tree belongs to the one user and is open to it. So these checks stand in for the
+//! kernel's where a step runs as `USER app` or a script uses `su`. They fence mistakes, not attacks: the boundary is
+//! Landlock.
+
+use core::ffi::CStr;
+
+use crate::paths;
+use crate::stat::view;
+use crate::state::creds;
+use crate::sys::{AT_FDCWD, Errno, R, S_IFDIR, Statx, fstatx, statx};
+use crate::text::{PathText, split_last};
+
+const CAP_DAC_OVERRIDE: u64 = 1 << 1;
+
+/// Whether no check is needed.
+#[inline]
+pub fn is_superuser() -> bool {
+    creds().caps[0] & CAP_DAC_OVERRIDE != 0
+}
+
+/// Whether a capability is in the effective set.
+pub fn capable(bit: u32) -> bool {
+    creds().caps[0] & (1 << bit) != 0
+}
+
+/// Whether an identity may do `want` (r 4, w 2, x 1) to a file as the guest sees it.
+pub fn allowed(stat: &Statx, uid: u32, gid: u32, caps: u64, want: u32) -> bool {
+    let mode = u32::from(stat.mode);
+    if caps & CAP_DAC_OVERRIDE != 0 {
+        return want & 1 == 0 || stat.kind() == S_IFDIR || mode & 0o111 != 0;
+    }
+    let creds = creds();
+    let groups = &creds.groups[..creds.group_count as usize];
+    let bits = if stat.uid == uid {
+        mode >> 6
+    } else if stat.gid == gid || groups.contains(&stat.gid) {
+        mode >> 3
+    } else {
+        mode
+    };
+    want & !bits & 7 == 0
+}
+
+/// Fails with `EACCES` unless this process may do `want`.
+pub fn need(stat: &Statx, want: u32) -> R<()> {
+    let creds = creds();
+    if allowed(stat, creds.uid[3], creds.gid[3], creds.caps[0], want) { Ok(()) } else { Err(Errno::EACCES) }
+}
+
+/// Checks the search permission on the directories that a path leads through.
+pub fn search(dir: i32, path: &CStr) -> R<()> {
+    let bytes = path.to_bytes();
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let (head, ..) = split_last(bytes);
+    let absolute = bytes[0] == b'/';
+    let from = if head.is_empty() {
+        return match statx(dir, c"", crate::sys::AT_EMPTY_PATH) {
+            Ok(mut stat) if stat.kind() == S_IFDIR => {
+                view(&mut stat);
+                need(&stat, 1)
+            }
+            _ => Ok(()),
+        };
+    } else {
+        let mut parent = PathText::new();
+        parent.push(head)?;
+        paths::open_path(dir, parent.c(), false)?
+    };
+    let stop = if absolute {
+        fstatx(crate::state::fd_root())?
+    } else if dir == AT_FDCWD {
+        statx(AT_FDCWD, c".", 0)?
+    } else {
+        fstatx(dir)?
+    };
+    let mut up = PathText::new();
+    up.push(b".")?;
+    let mut previous = 0;
+    for _ in 0..64 {
+        let mut stat = statx(from.get(), up.c(), 0)?;
+        let ino = stat.ino;
+        let arrived = ino == stop.ino && stat.dev() == stop.dev();
+        view(&mut stat);
+        need(&stat, 1)?;
+        if arrived || ino == previous {
+            return Ok(());
+        }
+        previous = ino;
+        up.push(b"/..")?;
+    }
+    Ok(())
+}
+
+/// Checks that names in a directory may be changed.
+pub fn change(dir: i32) -> R<()> {
+    let mut stat = if dir == AT_FDCWD { statx(AT_FDCWD, c".", 0)? } else { fstatx(dir)? };
+    view(&mut stat);
+    need(&stat, 3)
+}
+
+/// Checks that a name may be removed or replaced: the directory's sticky bit.
+pub fn remove(dir: i32, name: &CStr) -> R<()> {
+    let mut stat = if dir == AT_FDCWD { statx(AT_FDCWD, c".", 0)? } else { fstatx(dir)? };
+    view(&mut stat);
+    need(&stat, 3)?;
+    let me = creds().uid[3];
+    if u32::from(stat.mode) & 0o1000 != 0 && stat.uid != me {
+        let mut file = statx(dir, name, crate::sys::AT_SYMLINK_NOFOLLOW)?;
+        view(&mut file);
+        if file.uid != me {
+            return Err(Errno::EPERM);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! The agent's own memory in each guest process: configuration, credentials, the stacks that it works on.
+//!
+//! The fact that shapes this file: a child of vfork or posix_spawn shares this memory with its parent until it
+//! executes another program. What such a child changes must not be seen by the parent, so it goes to a place kept for
+//! its process id. Pages marked "wiped on fork" tell a copy (fork) from a shared memory (vfork).
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+use crate::arch::{Context, nr};
+use crate::protocol::{CONFIG_ADDRESS, Config, Creds, FD_AGENT, FD_ROOT, FD_SHARED, SHARED_ADDRESS};
+use crate::sys::{self, Errno, MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, call, getpid, gettid};
+use crate::table::Table;
+
+#[cfg(agent_image)]
+#[used]
+#[unsafe(link_section = ".config")]
+static CONFIG: Config = Config::EMPTY;
+
+/// The configuration of this step.
+#[inline(always)]
+pub fn config() -> &'static Config {
+    // SAFETY: the image's first segment, read-only, is the configuration; the linker script and the launcher see to it.
+    unsafe { &*(CONFIG_ADDRESS as *const Config) }
+}
+
+/// The ownership table of this step.
+#[inline(always)]
+pub fn table() -> Table {
+    // SAFETY: the loader mapped the shared memory there before anything else; the launcher formatted it.
+    unsafe { Table::at(SHARED_ADDRESS as *mut u8) }
+}
+
+/// The tree's descriptor.
+#[inline(always)]
+pub fn fd_root() -> i32 {
+    config().window + FD_ROOT
+}
+
+/// The image's descriptor.
+pub fn fd_agent() -> i32 {
+    config().window + FD_AGENT
+}
+
+/// The shared memory's descriptor.
+pub fn fd_shared() -> i32 {
+    config().window + FD_SHARED
+}
+
+/// Whether a descriptor is one of ours.
+#[inline]
+pub fn is_hidden(fd: i32) -> bool {
+    (config().window..config().window + config().window_len).contains(&fd)
+}
+
+/// A value that threads of the guest change one word at a time.
+#[repr(transparent)]
+pub struct Shared<T>(UnsafeCell<T>);
+
+// SAFETY: readers and writers go through `get`, whose callers read and write single words, as the kernel's own
+// structures are read by threads that race with setuid(2).
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// A value.
+    pub const fn new(value: T) -> Self {
+        Shared(UnsafeCell::new(value))
+    }
+    /// Its address.
+    #[inline(always)]
+    pub const fn get(&self) -> *mut T {
+        self.0.get()
+    }
+}
+
+const NO_CREDS: Creds = Creds {
+    uid: [0; 4],
+    gid: [0; 4],
+    caps: [0; 5],
+    securebits: 0,
+    umask: 0o22,
+    group_count: 0,
+    groups: [0; crate::protocol::MAX_GROUPS],
+};
+
+static CREDS: Shared<Creds> = Shared::new(NO_CREDS);
+
+struct Side {
+    pid: AtomicU32,
+    creds: Shared<Creds>,
+}
+
+const SIDES: usize = 8;
+static SIDE: [Side; SIDES] = [const { Side { pid: AtomicU32::new(0), creds: Shared::new(NO_CREDS) } }; SIDES];
+static SIDES_USED: AtomicU32 = AtomicU32::new(0);
+
+/// Lies on a page of its own that is zero after fork.
+#[repr(C, align(4096))]
+struct Wiped {
+    owner: AtomicU32,
+    stacks: AtomicU64,
+    inside: [AtomicU32; STACKS],
+}
+
+static WIPED: Wiped =
+    Wiped { owner: AtomicU32::new(0), stacks: AtomicU64::new(0), inside: [const { AtomicU32::new(0) }; STACKS] };
+
+/// Sets this process's memory up: called by the loader.
+pub fn start(creds: &Creds) {
+    // SAFETY: one thread runs yet.
+    unsafe { *CREDS.get() = *creds };
+    // SAFETY: the page is ours alone.
+    let _ = unsafe {
+        call!(nr::MADVISE, &raw const WIPED, 4096, 18 /* MADV_WIPEONFORK */)
+    };
+    WIPED.owner.store(getpid(), Release);
+}
+
+/// The credentials of this process.
+#[inline]
+pub fn creds() -> &'static Creds {
+    if SIDES_USED.load(Relaxed) != 0 {
+        let pid = getpid();
+        if let Some(side) = SIDE.iter().find(|side| side.pid.load(Acquire) == pid) {
+            // SAFETY: see `Shared`.
+            return unsafe { &*side.creds.get() };
+        }
+    }
+    // SAFETY: see `Shared`.
+    unsafe { &*CREDS.get() }
+}
+
+/// The credentials of this process, to change them.
+pub fn creds_mut() -> &'static mut Creds {
+    let pid = getpid();
+    if WIPED.owner.load(Relaxed) == pid {
+        // SAFETY: see `Shared`.
+        return unsafe { &mut *CREDS.get() };
+    }
+    if let Some(side) = SIDE.iter().find(|side| side.pid.load(Acquire) == pid) {
+        // SAFETY: see `Shared`; the place is this process's alone.
+        return unsafe { &mut *side.creds.get() };
+    }
+    for side in &SIDE {
+        let held = side.pid.load(Acquire);
+        // SAFETY: no pointers.
+        let free = held == 0 || unsafe { call!(nr::KILL, held, 0) } == Err(Errno::ESRCH);
+        if free && side.pid.compare_exchange(held, pid, AcqRel, Relaxed).is_ok() {
+            if held == 0 {
+                SIDES_USED.fetch_add(1, AcqRel);
+            }
+            // SAFETY: the place was just taken for this process.
+            unsafe {
+                *side.creds.get() = *CREDS.get();
+                return &mut *side.creds.get();
+            }
+        }
+    }
+    // SAFETY: see `Shared`. Nine children of vfork at once that all change identity: the ninth changes the parent's.
+    unsafe { &mut *CREDS.get() }
+}
+
+/// Gives back the place that this process took as a child of vfork: called right before it executes a program. The
+/// place stays readable until then.
+pub fn release_side() {
+    if SIDES_USED.load(Relaxed) == 0 {
+        return;
+    }
+    let pid = getpid();
+    for side in &SIDE {
+        if side.pid.compare_exchange(pid, 0, AcqRel, Relaxed).is_ok() {
+            SIDES_USED.fetch_sub(1, AcqRel);
+        }
+    }
+}
+
+/// Bytes per stack: some frames hold several paths of 8 KiB.
+const STACK: usize = 160 << 10;
+const STACKS: usize = 48;
+
+#[repr(C, align(4096))]
+struct Stacks([[u8; STACK]; STACKS]);
+static POOL: Shared<Stacks> = Shared::new(Stacks([[0; STACK]; STACKS]));
+
+fn pool() -> usize {
+    POOL.get() as usize
+}
+
+/// Claims a stack: the address behind its end. Called on the guest's stack, with all signals blocked.
+#[cfg_attr(agent_image, unsafe(no_mangle))]
+pub extern "C" fn agent_claim(context: *const Context) -> usize {
+    if WIPED.owner.load(Relaxed) == 0 {
+        WIPED.owner.store(getpid(), Release);
+    }
+    loop {
+        let used = WIPED.stacks.load(Relaxed);
+        let free = !used & ((1 << STACKS) - 1);
+        if free == 0 {
+            break;
+        }
+        let index = free.trailing_zeros() as usize;
+        if WIPED.stacks.compare_exchange(used, used | 1 << index, AcqRel, Relaxed).is_ok() {
+            return pool() + (index + 1) * STACK;
+        }
+    }
+    // SAFETY: the kernel gave us this context.
+    if let Some(index) = abandoned(unsafe { (*context).stack_pointer() } as usize) {
+        return pool() + (index + 1) * STACK;
+    }
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    // SAFETY: a new mapping.
+    match unsafe { call!(nr::MMAP, 0, STACK, PROT_READ | PROT_WRITE, flags, -1isize, 0) } {
+        Ok(base) => base + STACK,
+        Err(_) => die(b"out of memory for a stack"),
+    }
+}
+
+/// Takes over a stack whose thread left it by longjmp out of a signal handler, or died.
+fn abandoned(stack_pointer: usize) -> Option<usize> {
+    let (pid, tid) = (getpid(), gettid());
+    for (index, inside) in WIPED.inside.iter().enumerate() {
+        let holder = inside.load(Acquire);
+        let range = pool() + index * STACK..pool() + (index + 1) * STACK;
+        let left = holder == tid && !range.contains(&stack_pointer);
+        // SAFETY: no pointers.
+        let dead = holder != 0 && unsafe { call!(nr::TGKILL, pid, holder, 0) } == Err(Errno::ESRCH);
+        if (left || dead) && inside.compare_exchange(holder, 0, AcqRel, Relaxed).is_ok() {
+            return Some(index);
+        }
+    }
+    None
+}
+
+/// Gives a stack back.
+#[cfg_attr(agent_image, unsafe(no_mangle))]
+pub extern "C" fn agent_release(top: usize) {
+    let offset = top.wrapping_sub(pool());
+    if (STACK..=STACK * STACKS).contains(&offset) {
+        WIPED.stacks.fetch_and(!(1 << (offset / STACK - 1)), AcqRel);
+    } else {
+        // SAFETY: a mapping that `agent_claim` made; we run on the guest's stack again.
+        let _ = unsafe { call!(nr::MUNMAP, top - STACK, STACK) };
+    }
+}
+
+/// Makes a call that may wait for long, with the guest's own signal mask: its handlers run, and the call ends with
+/// `EINTR` or goes on as the guest's flags say.
+pub fn interruptible(mask: u64, call: impl FnOnce() -> sys::R) -> sys::R {
+    let marker = 0u8;
+    let offset = (&raw const marker as usize).wrapping_sub(pool());
+    let index = offset / STACK;
+    let inside = WIPED.inside.get(index);
+    if let Some(inside) = inside {
+        inside.store(gettid(), Release);
+    }
+    let mask = mask & !(1 << (sys::SIGSYS - 1));
+    let mut old = 0u64;
+    // SAFETY: both masks are valid.
+    let _ = unsafe { call!(nr::RT_SIGPROCMASK, 2, &raw const mask, &raw mut old, 8) };
+    let result = call();
+    // SAFETY: as above.
+    let _ = unsafe { call!(nr::RT_SIGPROCMASK, 2, &raw const old, 0, 8) };
+    if let Some(inside) = inside {
+        inside.store(0, Release);
+    }
+    result
+}
+
+/// Ends the process with a message: only for what cannot go on.
+pub fn die(message: &[u8]) -> ! {
+    sys::print(b"cooperage agent: ");
+    sys::print(message);
+    sys::print(b"\n");
+    loop {
+        // SAFETY: no pointers.
+        let _ = unsafe { call!(nr::EXIT_GROUP, 126) };
+    }
+}
+
+/// Counts a trapped call where counting is on.
+#[inline]
+pub fn count(nr: usize) {
+    if config().flags & crate::protocol::FLAG_COUNT != 0 {
+        let at = SHARED_ADDRESS + crate::protocol::COUNTERS_OFFSET + (nr % crate::protocol::COUNTERS) * 8;
+        // SAFETY: a counter in the shared memory.
+        unsafe { &*(at as *const AtomicU64) }.fetch_add(1, Relaxed);
+    }
+}

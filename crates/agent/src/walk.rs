@@ -1,0 +1,331 @@
+//! The slow way: a path walked name by name, through symlinks, doors of mounts, and the magic links of /proc.
+//!
+//! The walk knows the canonical path of where it stands, so that mounts are found by their targets and `..` never
+//! leaves the tree. It holds one descriptor at a time.
+
+use core::ffi::CStr;
+
+use crate::arch::nr;
+use crate::exec;
+use crate::paths::{guest_path, mount_at, mount_of};
+use crate::protocol::{MOUNT_FILE, MOUNT_PROC, MOUNT_READ_ONLY};
+use crate::state::{config, fd_root, is_hidden};
+use crate::sys::{
+    AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, Fd, O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH,
+    O_TMPFILE_BIT, O_TRUNC, R, RESOLVE_BENEATH, RESOLVE_IN_ROOT, S_IFDIR, S_IFLNK, Statx, call, getpid, gettid, openat,
+    openat2, readlinkat, statx,
+};
+use crate::text::{Name, PathText, number, strip_dir};
+
+const MAX_LINKS: u32 = 40;
+
+/// What the last name of a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// Nothing yet.
+    Missing,
+    /// A file of this type.
+    Node(u32),
+    /// A mount, by its index.
+    Mount(usize),
+    /// A magic link of /proc to something that has no place in the tree (a pipe, a deleted file).
+    Magic,
+}
+
+/// Where a walk ended.
+pub struct Spot {
+    /// The directory that holds the last name.
+    pub dir: Fd,
+    /// The last name; `.` where the path is the directory itself.
+    pub name: Name,
+    /// What it is.
+    pub last: Last,
+    /// The mount in which the directory lies.
+    pub mount: Option<usize>,
+    /// Canonical path of the directory, in the guest's view.
+    pub path: PathText,
+}
+
+impl Spot {
+    /// Whether the last name is a mount.
+    pub fn is_mount(&self) -> bool {
+        matches!(self.last, Last::Mount(_))
+    }
+
+    /// Fails where names in the directory may not be changed.
+    pub fn change_allowed(&self) -> R<()> {
+        if let Last::Mount(_) = self.last {
+            return Err(Errno::EBUSY);
+        }
+        match self.mount {
+            Some(index) if config().mounts()[index].flags & MOUNT_READ_ONLY != 0 => Err(Errno::EROFS),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Opens a directory by its canonical path.
+fn open_canonical(path: &[u8]) -> R<Fd> {
+    if path == b"/" {
+        return Ok(Fd::lent(fd_root()));
+    }
+    let flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+    let mut rest = PathText::new();
+    if let Some((_, mount)) = mount_of(path) {
+        rest.push(&path[mount.target.len as usize..])?;
+        while rest.bytes().first() == Some(&b'/') {
+            rest.remove_front(1);
+        }
+        if rest.is_empty() {
+            return Ok(Fd::lent(mount.fd));
+        }
+        return Ok(Fd::owned(openat2(mount.fd, rest.c(), flags, 0, RESOLVE_BENEATH)?));
+    }
+    rest.push(path)?;
+    Ok(Fd::owned(openat2(fd_root(), rest.c(), flags, 0, RESOLVE_IN_ROOT)?))
+}
+
+/// The process whose directory in /proc `path` is, with whether it is this one: `/proc/N` and `/proc/N/task/N`.
+fn process_of<'a>(path: &'a [u8], proc: &[u8]) -> Option<(u32, bool, &'a [u8])> {
+    let rest = strip_dir(path, proc)?.strip_prefix(b"/")?;
+    let end = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
+    let pid = number(&rest[..end])?;
+    let mut tail = &rest[end..];
+    if let Some(task) = tail.strip_prefix(b"/task/") {
+        let end = task.iter().position(|b| *b == b'/').unwrap_or(task.len());
+        tail = &task[end..];
+    }
+    Some((pid, pid == getpid() || pid == gettid(), tail))
+}
+
+/// Whether a process belongs to this step: only those let us read their links.
+fn visible(proc: i32, pid: &[u8]) -> bool {
+    let mut link = Name::new();
+    let mut out = Name::new();
+    if link.push(pid).and_then(|()| link.push(b"/exe")).is_err() {
+        return false;
+    }
+    !matches!(readlinkat(proc, link.c(), out.spare()), Err(Errno::EACCES | Errno::EPERM))
+}
+
+/// Whether a process belongs to this step.
+pub fn in_step(pid: u32) -> bool {
+    let mut name = Name::new();
+    let proc = config().mounts().iter().find(|mount| mount.flags & MOUNT_PROC != 0);
+    name.push_number(pid.into()).is_ok() && proc.is_some_and(|proc| visible(proc.fd, name.bytes()))
+}
+
+/// Walks a path from a directory of the guest's. With `follow`, a symlink at the end is followed.
+pub fn walk(dir: i32, path: &CStr, follow: bool) -> R<Spot> {
+    let mut here = PathText::new();
+    let mut rest = PathText::new();
+    rest.push(path.to_bytes())?;
+    if rest.is_empty() {
+        return Err(Errno::ENOENT);
+    }
+    let mut at;
+    if rest.bytes()[0] == b'/' {
+        here.push(b"/")?;
+        at = Fd::lent(fd_root());
+    } else {
+        at = if dir == AT_FDCWD { Fd::owned(openat(AT_FDCWD, c".", O_PATH | O_CLOEXEC, 0)?) } else { Fd::lent(dir) };
+        if !guest_path(at.get(), &mut here)? {
+            return Err(Errno::EACCES);
+        }
+    }
+    let mut links = 0;
+    loop {
+        while rest.bytes().first() == Some(&b'/') {
+            rest.remove_front(1);
+        }
+        let end = rest.bytes().iter().position(|b| *b == b'/').unwrap_or(rest.len());
+        let mut name = Name::new();
+        name.push(&rest.bytes()[..end])?;
+        rest.remove_front(end);
+        let last = rest.bytes().iter().all(|b| *b == b'/');
+        let must_be_dir = last && !rest.is_empty();
+        let mount = mount_of(here.bytes()).map(|(index, _)| index);
+        match name.bytes() {
+            b"" | b"." => {
+                if last {
+                    name.clear();
+                    name.push(b".")?;
+                    let last = match mount_at(here.bytes()) {
+                        Some((index, _)) => Last::Mount(index),
+                        None => Last::Node(S_IFDIR),
+                    };
+                    return Ok(Spot { dir: at, name, last, mount, path: here });
+                }
+                continue;
+            }
+            b".." => {
+                here.pop_name();
+                at = open_canonical(here.bytes())?;
+                if last {
+                    rest.clear();
+                }
+                continue;
+            }
+            _ => {}
+        }
+        let in_proc = mount.is_some_and(|index| config().mounts()[index].flags & MOUNT_PROC != 0);
+        let parent_len = here.len();
+        here.push_name(name.bytes())?;
+        if let Some((index, entry)) = mount_at(here.bytes()) {
+            if last {
+                if must_be_dir && entry.flags & MOUNT_FILE != 0 {
+                    return Err(Errno::ENOTDIR);
+                }
+                here.truncate(parent_len);
+                return Ok(Spot { dir: at, name, last: Last::Mount(index), mount, path: here });
+            }
+            if entry.flags & MOUNT_FILE != 0 {
+                return Err(Errno::ENOTDIR);
+            }
+            at = Fd::lent(entry.fd);
+            continue;
+        }
+        here.truncate(parent_len);
+        if in_proc {
+            let proc = config().text(config().mounts()[mount.unwrap_or(0)].target);
+            if here.bytes() == proc && number(name.bytes()).is_some() && !visible(at.get(), name.bytes()) {
+                return Err(Errno::ENOENT);
+            }
+            if let Some((pid, own, tail)) = process_of(here.bytes(), proc) {
+                let in_fds = tail == b"/fd" && number(name.bytes()).is_some();
+                if in_fds && number(name.bytes()).is_some_and(|n| is_hidden(n as i32)) {
+                    return Err(Errno::ENOENT);
+                }
+                let magic = in_fds || (tail.is_empty() && matches!(name.bytes(), b"exe" | b"root" | b"cwd"));
+                if magic && (follow || !last || must_be_dir) {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(Errno::ELOOP);
+                    }
+                    match name.bytes() {
+                        b"root" => {
+                            here.clear();
+                            here.push(b"/")?;
+                            at = Fd::lent(fd_root());
+                            continue;
+                        }
+                        b"exe" => {
+                            let mut target = PathText::new();
+                            exec::program_of(pid, own, &mut target)?;
+                            target.push(rest.bytes())?;
+                            rest = target;
+                            here.clear();
+                            here.push(b"/")?;
+                            at = Fd::lent(fd_root());
+                            continue;
+                        }
+                        _ => {}
+                    }
+                    let fd = Fd::owned(openat(at.get(), name.c(), O_PATH | O_CLOEXEC, 0)?);
+                    let stat = crate::sys::fstatx(fd.get())?;
+                    let mut target = PathText::new();
+                    let inside = guest_path(fd.get(), &mut target)? && target.bytes().first() == Some(&b'/');
+                    if stat.kind() == S_IFDIR {
+                        if !inside {
+                            return Err(Errno::EACCES);
+                        }
+                        here = target;
+                        at = fd;
+                        continue;
+                    }
+                    if !last || must_be_dir {
+                        return Err(Errno::ENOTDIR);
+                    }
+                    return Ok(Spot { dir: at, name, last: Last::Magic, mount, path: here });
+                }
+            }
+        }
+        let stat: Statx = match statx(at.get(), name.c(), AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::ENOENT) if last => {
+                if must_be_dir {
+                    name.push(b"/")?;
+                }
+                return Ok(Spot { dir: at, name, last: Last::Missing, mount, path: here });
+            }
+            Err(errno) => return Err(errno),
+        };
+        if stat.kind() == S_IFLNK && (follow || !last || must_be_dir) {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Errno::ELOOP);
+            }
+            let mut target = PathText::new();
+            let len = readlinkat(at.get(), name.c(), target.spare())?;
+            target.filled(len);
+            if target.is_empty() {
+                return Err(Errno::ENOENT);
+            }
+            if target.bytes()[0] == b'/' {
+                here.clear();
+                here.push(b"/")?;
+                at = Fd::lent(fd_root());
+            }
+            target.push(rest.bytes())?;
+            rest = target;
+            continue;
+        }
+        if last {
+            if must_be_dir && stat.kind() != S_IFDIR {
+                return Err(Errno::ENOTDIR);
+            }
+            return Ok(Spot { dir: at, name, last: Last::Node(stat.kind()), mount, path: here });
+        }
+        if stat.kind() != S_IFDIR {
+            return Err(Errno::ENOTDIR);
+        }
+        at = Fd::owned(openat(at.get(), name.c(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0)?);
+        here.push_name(name.bytes())?;
+    }
+}
+
+fn writes(flags: u32) -> bool {
+    flags & O_PATH == 0 && (flags & O_ACCMODE != 0 || flags & (O_TRUNC | O_TMPFILE_BIT) != 0)
+}
+
+/// Opens a path by the slow way.
+pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
+    let exclusive = flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL;
+    let spot = walk(dir, path, flags & O_NOFOLLOW == 0 && !exclusive)?;
+    let read_only = |index: Option<usize>| index.is_some_and(|i| config().mounts()[i].flags & MOUNT_READ_ONLY != 0);
+    match spot.last {
+        Last::Missing => {
+            if flags & O_CREAT == 0 {
+                return Err(Errno::ENOENT);
+            }
+            if read_only(spot.mount) {
+                return Err(Errno::EROFS);
+            }
+            openat2(spot.dir.get(), spot.name.c(), flags | O_NOFOLLOW, mode, RESOLVE_BENEATH)
+        }
+        _ if exclusive => Err(Errno::EEXIST),
+        Last::Node(_) => {
+            if read_only(spot.mount) && writes(flags) {
+                return Err(Errno::EROFS);
+            }
+            if spot.name.bytes() == b"." {
+                return openat2(spot.dir.get(), c".", flags, mode, RESOLVE_BENEATH);
+            }
+            openat(spot.dir.get(), spot.name.c(), flags | O_NOFOLLOW, mode)
+        }
+        Last::Magic => openat(spot.dir.get(), spot.name.c(), flags & !O_NOFOLLOW, mode),
+        Last::Mount(index) => {
+            let entry = &config().mounts()[index];
+            if entry.flags & MOUNT_READ_ONLY != 0 && writes(flags) {
+                return Err(Errno::EROFS);
+            }
+            if entry.flags & MOUNT_FILE == 0 {
+                return openat2(entry.fd, c".", flags & !O_CREAT, mode, RESOLVE_BENEATH);
+            }
+            let mut source = PathText::new();
+            source.push(config().text(entry.source))?;
+            // SAFETY: the path ends with NUL.
+            unsafe { call!(nr::OPENAT, AT_FDCWD, source.c().as_ptr(), flags & !O_CREAT, mode) }
+        }
+    }
+}
