@@ -154,7 +154,3 @@ impl fmt::Display for At<'_> {
         if self.0.as_os_str().is_empty() { Ok(()) } else { write!(f, " at {}", Shown(self.0)) }
     }
 }
-
-pub(crate) fn unfinished(what: &'static str) -> Error {
-    Error::Stream { verb: what, source: io::Error::new(io::ErrorKind::Unsupported, "not finished yet") }
-}

@@ -31,6 +31,7 @@ pub mod tar_writer;
 pub mod toc;
 pub mod view;
 pub mod walk;
+mod wire;
 
 pub use apply::{Applied, ApplyOptions, Owners, Whiteouts, apply};
 pub use blob::{LayerBlob, LayerWriter, recompress};
@@ -40,7 +41,8 @@ pub use entry::{Entry, Kind, Time, Xattrs};
 pub use error::{Error, Result};
 pub use owner::{AttrSource, AttrTable, Attrs, FileKey, OwnerSink};
 pub use pack::{PackOptions, pack_changes, pack_tree, pack_upper};
-pub use table::{Change, Changes, Table};
+pub use table::{Change, Changes, ScanOptions, Table};
 pub use tar_writer::TarWriter;
 pub use toc::{Content, Toc, TocItem};
 pub use view::{Node, View};
+pub use walk::XattrPolicy;
