@@ -34,7 +34,6 @@ mod spec;
 mod sys;
 mod wire;
 
-pub mod ownership;
 pub mod probe;
 pub mod userns;
 

@@ -42,10 +42,11 @@ pub struct Spec {
     pub shm_size: u64,
     /// Resource limits; what is not listed is inherited from the builder.
     pub ulimits: Vec<Ulimit>,
-    /// Answer changes of ownership and identity with success and remember them, because only one id exists here
-    /// (see [`crate::userns::Entered::SingleId`]). The file named keeps the [`crate::ownership::Table`].
-    #[serde(with = "bytes::option", default)]
-    pub emulate_ownership: Option<PathBuf>,
+    /// Answer changes of ownership and identity with success though nothing changes, because only one id exists here
+    /// (see [`crate::userns::Entered::SingleId`]). Files then belong to root, whatever `chown` was asked for, and
+    /// every user of the step has root's permissions: the `intercept` isolation is better at it where it works.
+    #[serde(default)]
+    pub fake_ownership: bool,
 }
 
 impl Spec {
@@ -64,7 +65,7 @@ impl Spec {
             security: Security::Sandbox,
             shm_size: 64 << 20,
             ulimits: Vec::new(),
-            emulate_ownership: None,
+            fake_ownership: false,
         }
     }
 }

@@ -156,23 +156,6 @@ pub(crate) mod bytes {
         let text = String::deserialize(from)?;
         decode(text).map(T::from_vec).ok_or_else(|| D::Error::custom("bad hexadecimal byte string"))
     }
-
-    /// serde for an optional byte string.
-    pub(crate) mod option {
-        use super::{ByteString, Deserialize, Deserializer, Error, Serializer, decode, encode};
-
-        pub(crate) fn serialize<T: ByteString, S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
-            match value {
-                Some(value) => to.serialize_some(&encode(value.as_bytes())),
-                None => to.serialize_none(),
-            }
-        }
-
-        pub(crate) fn deserialize<'de, T: ByteString, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
-            let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
-            decode(text).map(|b| Some(T::from_vec(b))).ok_or_else(|| D::Error::custom("bad hexadecimal byte string"))
-        }
-    }
 }
 
 /// serde for a list of byte strings.

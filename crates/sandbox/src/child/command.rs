@@ -13,6 +13,7 @@ use rustix::fs::FileType;
 use rustix::process::{Gid, Uid};
 
 use super::{Context, Report, Setup};
+use crate::seccomp::Ownership;
 use crate::spec::{Limit, Security, Spec, User};
 use crate::{capability, seccomp, sys};
 
@@ -43,7 +44,7 @@ fn prepare(spec: &Spec, stdio: [OwnedFd; 3]) -> Setup<()> {
     }
     rustix::process::chdir(&spec.cwd).context(|| format!("change to the working directory {}", spec.cwd.display()))?;
     confine(spec)?;
-    identity(&spec.user, spec.security)?;
+    identity(spec)?;
     sys::close_from(3, true).context(|| "close the builder's descriptors")
 }
 
@@ -55,20 +56,23 @@ fn own_pipe(fd: &OwnedFd, user: &User) {
 }
 
 fn confine(spec: &Spec) -> Setup<()> {
-    if spec.security == Security::Insecure {
+    let confined = spec.security == Security::Sandbox;
+    if !confined && !spec.fake_ownership {
         return Ok(());
     }
-    let filter = seccomp::default_filter();
+    let ownership = if spec.fake_ownership { Ownership::Fake } else { Ownership::Real };
+    let filter = seccomp::filter(confined, ownership);
     // Without SPEC_ALLOW, kernels before 5.16 slow every filtered process down.
     match sys::install_filter(filter.instructions(), libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => sys::install_filter(filter.instructions(), 0),
         result => result,
     }
     .context(|| "install the system call filter")?;
-    capability::limit_to_default().context(|| "drop capabilities")
+    if confined { capability::limit_to_default().context(|| "drop capabilities") } else { Ok(()) }
 }
 
-fn identity(user: &User, security: Security) -> Setup<()> {
+fn identity(spec: &Spec) -> Setup<()> {
+    let user = &spec.user;
     let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let unmapped = "the user namespace of this build may not hold that id: see `cooperage doctor`";
     match rustix::thread::set_thread_groups(&groups) {
@@ -85,7 +89,8 @@ fn identity(user: &User, security: Security) -> Setup<()> {
     rustix::thread::set_thread_res_uid(uid, uid, uid)
         .context(|| format!("become user {}", user.uid))
         .map_err(|error| error.hint(unmapped))?;
-    if user.uid == 0 && security == Security::Sandbox {
+    // A faked identity is still root's, with root's capabilities.
+    if (user.uid == 0 || spec.fake_ownership) && spec.security == Security::Sandbox {
         capability::keep_default().context(|| "set capabilities")?;
     }
     Ok(())

@@ -4,4 +4,4 @@ mod bpf;
 mod policy;
 mod table;
 
-pub(crate) use policy::default_filter;
+pub(crate) use policy::{Ownership, filter};

@@ -5,12 +5,16 @@
 //! architecture are filtered by their own numbers; x32 and all other architectures answer ENOSYS.
 
 use super::bpf::{Action, Program};
-use super::table::{CLONE, CLONE3, Column, NONE, PERSONALITY, REFUSED, SOCKET, UNKNOWN, number};
+use super::table::{CLONE, CLONE3, Column, FAKED, MKNOD, MKNODAT, NONE, PERSONALITY, REFUSED, SOCKET, UNKNOWN, number};
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Error numbers are small and positive.
 const EPERM: Action = Action::Errno(libc::EPERM as u16);
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
+
+const SUCCESS: Action = Action::Errno(0);
+/// Pretending goes for device nodes only: pipes, sockets and files can be made.
+const DEVICES: [u32; 2] = [libc::S_IFCHR, libc::S_IFBLK];
 
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 const AUDIT_ARCH_I386: u32 = 0x4000_0003;
@@ -37,8 +41,17 @@ const REFUSED_FAMILIES: [u32; 2] = [38, 40];
 /// PER_LINUX, PER_LINUX32, UNAME26, both, and the query.
 const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
-/// The default filter for this machine.
-pub(crate) fn default_filter() -> Program {
+/// What the filter does about calls that need more than one id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// They go to the kernel.
+    Real,
+    /// They succeed and do nothing.
+    Fake,
+}
+
+/// The default filter for this machine. `confine` is false for insecure steps, which need the filter for `Fake` only.
+pub(crate) fn filter(confine: bool, ownership: Ownership) -> Program {
     let mut program = Program::default();
     let pair = if cfg!(target_arch = "aarch64") {
         [(AUDIT_ARCH_AARCH64, Column::Aarch64), (AUDIT_ARCH_ARM, Column::Arm)]
@@ -46,15 +59,29 @@ pub(crate) fn default_filter() -> Program {
         [(AUDIT_ARCH_X86_64, Column::X86_64), (AUDIT_ARCH_I386, Column::I386)]
     };
     for (arch, column) in pair {
-        program.architecture(arch, body(column));
+        program.architecture(arch, body(column, confine, ownership));
     }
-    program.ret(ENOSYS);
+    program.ret(if confine { ENOSYS } else { Action::Allow });
     program
 }
 
-fn body(column: Column) -> Program {
+fn body(column: Column, confine: bool, ownership: Ownership) -> Program {
     let mut body = Program::default();
     body.load_number();
+    if ownership == Ownership::Fake {
+        for row in FAKED.iter().filter(|row| number(row, column) != NONE) {
+            body.number_is(number(row, column), SUCCESS);
+        }
+        for (row, argument) in [(MKNOD, 1), (MKNODAT, 2)] {
+            if number(&row, column) != NONE {
+                body.argument(number(&row, column), argument, libc::S_IFMT, &DEVICES, false, SUCCESS);
+            }
+        }
+    }
+    if !confine {
+        body.ret(Action::Allow);
+        return body;
+    }
     if matches!(column, Column::X86_64) {
         body.number_at_least(X32_BIT, ENOSYS);
     }
@@ -89,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_default_filter_decides_as_the_runtimes_do() {
-        let filter = default_filter();
+        let filter = filter(true, Ownership::Real);
         assert!(filter.instructions().len() < 4096);
         let native = |number: libc::c_long, first: u64| run(&filter, AUDIT_ARCH_X86_64, number as u32, [first; 6]);
         for refused in [libc::SYS_mount, libc::SYS_unshare, libc::SYS_bpf, libc::SYS_keyctl, libc::SYS_kexec_load] {
@@ -111,8 +138,24 @@ mod tests {
     }
 
     #[test]
+    fn pretending_covers_identity_and_devices_only() {
+        let filter = filter(true, Ownership::Fake);
+        let native = |number: libc::c_long, args| run(&filter, AUDIT_ARCH_X86_64, number as u32, args);
+        for faked in [libc::SYS_chown, libc::SYS_fchownat, libc::SYS_setresuid, libc::SYS_setgroups] {
+            assert_eq!(native(faked, [0; 6]), errno(0), "{faked}");
+        }
+        let mode = |mode: u32| u64::from(mode | 0o644);
+        assert_eq!(native(libc::SYS_mknod, [0, mode(libc::S_IFCHR), 0, 0, 0, 0]), errno(0));
+        assert_eq!(native(libc::SYS_mknodat, [0, 0, mode(libc::S_IFBLK), 0, 0, 0]), errno(0));
+        assert_eq!(native(libc::SYS_mknodat, [0, 0, mode(libc::S_IFIFO), 0, 0, 0]), ALLOW);
+        assert_eq!(native(libc::SYS_mount, [0; 6]), errno(libc::EPERM));
+        let open = super::filter(false, Ownership::Fake);
+        assert_eq!(run(&open, AUDIT_ARCH_X86_64, libc::SYS_mount as u32, [0; 6]), ALLOW);
+    }
+
+    #[test]
     fn the_sibling_architecture_has_its_own_numbers() {
-        let filter = default_filter();
+        let filter = filter(true, Ownership::Real);
         assert_eq!(run(&filter, AUDIT_ARCH_I386, 21, [0; 6]), errno(libc::EPERM), "i386 mount");
         assert_eq!(run(&filter, AUDIT_ARCH_I386, 165, [0; 6]), ALLOW, "x86_64 mount is getresuid on i386");
         assert_eq!(run(&filter, AUDIT_ARCH_AARCH64, 63, [0; 6]), errno(libc::ENOSYS), "foreign architecture");

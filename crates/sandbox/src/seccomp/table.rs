@@ -109,3 +109,37 @@ pub(super) const SOCKET: Row = ("socket", 41, 359, 198, 281);
 pub(super) const PERSONALITY: Row = ("personality", 135, 136, 92, 136);
 /// The first number that this table knows nothing of (file_setattr of Linux 6.17 is 469).
 pub(super) const UNKNOWN: u32 = 470;
+
+/// Answered with success where identities are faked.
+#[rustfmt::skip]
+pub(super) const FAKED: &[Row] = &[
+    ("chown", 92, 182, NONE, 182),
+    ("lchown", 94, 16, NONE, 16),
+    ("fchown", 93, 95, 55, 95),
+    ("fchownat", 260, 298, 54, 325),
+    ("chown32", NONE, 212, NONE, 212),
+    ("lchown32", NONE, 198, NONE, 198),
+    ("fchown32", NONE, 207, NONE, 207),
+    ("setuid", 105, 23, 146, 23),
+    ("setgid", 106, 46, 144, 46),
+    ("setreuid", 113, 70, 145, 70),
+    ("setregid", 114, 71, 143, 71),
+    ("setresuid", 117, 164, 147, 164),
+    ("setresgid", 119, 170, 149, 170),
+    ("setfsuid", 122, 138, 151, 138),
+    ("setfsgid", 123, 139, 152, 139),
+    ("setgroups", 116, 81, 159, 81),
+    ("setuid32", NONE, 213, NONE, 213),
+    ("setgid32", NONE, 214, NONE, 214),
+    ("setreuid32", NONE, 203, NONE, 203),
+    ("setregid32", NONE, 204, NONE, 204),
+    ("setresuid32", NONE, 208, NONE, 208),
+    ("setresgid32", NONE, 210, NONE, 210),
+    ("setfsuid32", NONE, 215, NONE, 215),
+    ("setfsgid32", NONE, 216, NONE, 216),
+    ("setgroups32", NONE, 206, NONE, 206),
+];
+/// Faked for device nodes.
+pub(super) const MKNOD: Row = ("mknod", 133, 14, NONE, 14);
+/// Faked for device nodes.
+pub(super) const MKNODAT: Row = ("mknodat", 259, 297, 33, 324);
