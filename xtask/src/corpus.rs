@@ -1,6 +1,6 @@
 //! The table of Dockerfiles: records by real builders, and comparisons with them.
 use crate::{Failure, USAGE};
-use testkit::corpus::{Case, Known, Peer, Report, World, check, record};
+use testkit::corpus::{Case, Known, Peer, Report, Strictness, World, check, record};
 use testkit::{BuildKit, Buildah, Builder, Cooperage};
 
 /// Records come from the suite with the newest BuildKit.
@@ -54,13 +54,13 @@ fn peer(suite: &str, filter: &str) -> Result<(), Failure> {
         .into_iter()
         .filter(|case| case.peer == Peer::Buildkit && case.not_live.is_none() && case.known_to(known))
         .collect();
-    finish(&check(&peer, &world, &cases, &Known::default()))
+    finish(&check(&peer, &world, &cases, &Known::default(), Strictness::OlderPeer))
 }
 
 fn product(binary: &str, filter: &str) -> Result<(), Failure> {
     let world = World::start()?;
     let product = Cooperage::new(std::path::absolute(binary)?)?.with_mirror(world.registry());
-    finish(&check(&product, &world, &Case::all(filter)?, &Known::load()?))
+    finish(&check(&product, &world, &Case::all(filter)?, &Known::load()?, Strictness::Product))
 }
 
 fn finish(report: &Report) -> Result<(), Failure> {

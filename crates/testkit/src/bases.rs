@@ -28,10 +28,14 @@ pub const BUSYBOX: Base = Base { name: "busybox", script: "busybox.sh", args: &[
 /// A small Debian 12 with apt.
 pub const DEBIAN: Base = Base { name: "debian", script: "debian.sh", args: &["bookworm", "ca-certificates"] };
 /// Debian 12 with Node and npm.
-pub const NODE: Base = Base { name: "node", script: "debian.sh", args: &["bookworm", "ca-certificates", "nodejs", "npm"] };
+pub const NODE: Base =
+    Base { name: "node", script: "debian.sh", args: &["bookworm", "ca-certificates", "nodejs", "npm"] };
 /// Debian 12 with Python, venv and pip.
-pub const PYTHON: Base =
-    Base { name: "python", script: "debian.sh", args: &["bookworm", "ca-certificates", "python3", "python3-pip", "python3-venv"] };
+pub const PYTHON: Base = Base {
+    name: "python",
+    script: "debian.sh",
+    args: &["bookworm", "ca-certificates", "python3", "python3-pip", "python3-venv"],
+};
 /// Debian 12 with a C compiler.
 pub const GCC: Base = Base { name: "gcc", script: "debian.sh", args: &["bookworm", "gcc", "libc6-dev", "make"] };
 
@@ -106,7 +110,8 @@ fn pack(scratch: &Path, target: &Path, name: &str) -> io::Result<()> {
     }];
     let config = serde_json::to_vec(&image)?;
     layout.write_blob(&config)?;
-    let manifest = serde_json::to_vec(&Manifest::new(Descriptor::of(media_type::OCI_CONFIG, &config), vec![layer], true))?;
+    let manifest =
+        serde_json::to_vec(&Manifest::new(Descriptor::of(media_type::OCI_CONFIG, &config), vec![layer], true))?;
     layout.write_blob(&manifest)?;
     let mut entry = Descriptor::of(media_type::OCI_MANIFEST, &manifest);
     entry.annotations.insert(REF_NAME.to_owned(), "latest".to_owned());

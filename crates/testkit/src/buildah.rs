@@ -1,6 +1,6 @@
 //! Buildah, from a Debian suite's packages, in `chroot` isolation: the second peer.
 use crate::buildkit::root;
-use crate::command::{Error, Result, output, run, tool};
+use crate::command::{Error, Result, output_with, run, tool};
 use crate::{BuildInput, Builder, Built, Image, Registry, repository};
 use std::fs;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub struct Buildah {
 impl Buildah {
     /// From a Debian suite, on a storage driver (`vfs` or `overlay`); names without a registry come from `mirror`.
     pub fn start(suite: &str, driver: &str, mirror: &Registry) -> Result<Self> {
-        let root = root(suite, "buildah,crun,ca-certificates,git,xz-utils")?;
+        let root = root(suite, "buildah,netavark,crun,ca-certificates,git,xz-utils")?;
         let work = tempfile::Builder::new().prefix("testkit-buildah-").tempdir().map_err(Error::at("tempdir"))?;
         let registries = format!(
             "unqualified-search-registries = [\"docker.io\"]\nshort-name-mode = \"permissive\"\n[[registry]]\nprefix = \"docker.io\"\n\
@@ -57,12 +57,25 @@ impl Builder for Buildah {
         let out = tempfile::Builder::new().prefix("out-").tempdir_in(self.work.path()).map_err(Error::at("tempdir"))?;
         let layout = out.path().join("layout");
         let mut command = self.command()?;
-        command.args(["build", "--isolation", "chroot", "--format", "docker", "--layers", "--network", "host"]);
+        command.args([
+            "build",
+            "--isolation",
+            "chroot",
+            "--format",
+            "docker",
+            "--layers",
+            "--network",
+            "host",
+            "--ulimit",
+            "nofile=1024:4096",
+            "--ulimit",
+            "nproc=4096:4096",
+        ]);
         command.arg("--signature-policy").arg(self.work.path().join("policy.json"));
         command.args(&input.args).envs(input.env.iter().cloned());
         command.arg("--tag").arg(format!("oci:{}", layout.display())).arg(&input.context);
-        command.current_dir(input.directory.as_ref().unwrap_or(&input.context));
-        let output = output(&mut command)?;
+        command.current_dir(input.start());
+        let output = output_with(&mut command, input.stdin.as_deref())?;
         let log = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         let image = output.status.success().then(|| Image::from_layout(&layout, None)).transpose()?;
         Ok(Built { image: image.map(|image| image.keeping(out)), log })

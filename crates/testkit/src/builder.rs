@@ -1,12 +1,14 @@
 //! What every builder is asked, and what it answers.
 use crate::{Image, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One build.
 #[derive(Debug, Clone, Default)]
 pub struct BuildInput {
-    /// The context directory.
+    /// The context: a directory, an address, or `-`.
     pub context: PathBuf,
+    /// What the builder reads on standard input.
+    pub stdin: Option<PathBuf>,
     /// Arguments in the words of `docker buildx build` (`--build-arg`, `--target`, `--file`, `--secret`, …), without
     /// output and context.
     pub args: Vec<String>,
@@ -14,6 +16,13 @@ pub struct BuildInput {
     pub env: Vec<(String, String)>,
     /// The builder's current directory; relative paths in `args` start there. The context where it is `None`.
     pub directory: Option<PathBuf>,
+}
+
+impl BuildInput {
+    /// Where the builder starts.
+    pub(crate) fn start(&self) -> &Path {
+        self.directory.as_deref().unwrap_or(&self.context)
+    }
 }
 
 /// What came of it.

@@ -5,9 +5,11 @@
 //! namespaces (`tests/peers/enter.sh`), on containerd's overlayfs snapshotter, with no bridge and no
 //! packet filter: nothing is left on the machine when it ends. Needs root and overlayfs.
 use crate::bases::once;
-use crate::command::{Error, Guard, Result, output, run, tool};
+use crate::command::{Error, Guard, Result, output_with, run, tool};
 use crate::{BuildInput, Builder, Built, Image, Registry, repository};
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -63,7 +65,7 @@ impl BuildKit {
     fn wait(&mut self) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60);
         while self.daemon.alive() && Instant::now() < end {
-            if run(self.buildx().arg("inspect")).is_ok() {
+            if self.answers() {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -71,6 +73,18 @@ impl BuildKit {
         let log = fs::read_to_string(self.work.path().join("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         Err(Error::new(format!("dockerd does not start:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))))
+    }
+
+    /// Whether the API says that it is ready. (`buildx inspect` ends well without a daemon.)
+    fn answers(&self) -> bool {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = UnixStream::connect(self.work.path().join("docker.sock"))?;
+            stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        };
+        ask().is_ok_and(|text| text.contains(" 200 "))
     }
 
     /// The version of Docker that it comes with: Debian's package does not say BuildKit's own.
@@ -135,12 +149,21 @@ impl Builder for BuildKit {
         let archive = out.path().join("image.tar");
         let mut command = self.buildx();
         // There is no bridge: the default network of RUN is the host's.
-        command.args(["build", "--progress", "plain", "--provenance=false", "--allow", "network.host", "--network", "host"]);
+        command.args([
+            "build",
+            "--progress",
+            "plain",
+            "--provenance=false",
+            "--allow",
+            "network.host",
+            "--network",
+            "host",
+        ]);
         command.args(&input.args);
         command.envs(input.env.iter().cloned());
         command.args(["--output", &format!("type=oci,dest={}", archive.display())]);
-        command.arg(&input.context).current_dir(input.directory.as_ref().unwrap_or(&input.context));
-        let output = output(&mut command)?;
+        command.arg(&input.context).current_dir(input.start());
+        let output = output_with(&mut command, input.stdin.as_deref())?;
         let log = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         let image = output.status.success().then(|| Image::from_archive(&archive)).transpose()?;
         Ok(Built { image, log })

@@ -62,7 +62,17 @@ pub fn run(command: &mut Command) -> Result<Output> {
 
 /// Runs a command to its end, whatever that is.
 pub(crate) fn output(command: &mut Command) -> Result<Output> {
-    command.stdin(Stdio::null()).output().map_err(Error::at(line(command)))
+    output_with(command, None)
+}
+
+/// The same with a file as standard input.
+pub(crate) fn output_with(command: &mut Command, stdin: Option<&Path>) -> Result<Output> {
+    let text = line(command);
+    let input = match stdin {
+        Some(path) => std::fs::File::open(path).map_err(Error::at(path.display()))?.into(),
+        None => Stdio::null(),
+    };
+    command.stdin(input).output().map_err(Error::at(text))
 }
 
 /// The last lines that a command wrote.

@@ -37,7 +37,8 @@ impl ConfigFacts {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let value: Value = serde_json::from_slice(bytes).map_err(Error::at("image config"))?;
         let text = |key: &str| value[key].as_str().filter(|s| !s.is_empty());
-        let platform = ["os", "architecture", "variant"].iter().filter_map(|key| text(key)).collect::<Vec<_>>().join("/");
+        let platform =
+            ["os", "architecture", "variant"].iter().filter_map(|key| text(key)).collect::<Vec<_>>().join("/");
         let mut config = value["config"].as_object().cloned().unwrap_or_default();
         config.retain(|_, v| !empty(v));
         config.sort_keys();

@@ -1,5 +1,5 @@
 //! The product's binary as a [`Builder`].
-use crate::command::{Error, Result, output};
+use crate::command::{Error, Result, output_with};
 use crate::{BuildInput, Builder, Built, Image, Registry};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,8 +66,8 @@ impl Builder for Cooperage {
         let mut command = self.command(&["build"]);
         command.args(&self.options).args(&input.args).envs(input.env.iter().cloned());
         command.args(["--progress", "plain", "--output", &format!("type=oci,dest={}", archive.display())]);
-        command.arg(&input.context).current_dir(input.directory.as_ref().unwrap_or(&input.context));
-        let output = output(&mut command)?;
+        command.arg(&input.context).current_dir(input.start());
+        let output = output_with(&mut command, input.stdin.as_deref())?;
         let log = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         let image = output.status.success().then(|| Image::from_archive(&archive)).transpose()?;
         Ok(Built { image, log })

@@ -222,9 +222,10 @@ impl Table {
             match entry {
                 Entry::Whiteout(_) | Entry::Opaque(_) => {}
                 Entry::Hardlink { path, target } => {
-                    let inode = *self.names.get(&target).ok_or_else(|| {
-                        Error::new(format!("{path}: a hard link to {target}, which is not there"))
-                    })?;
+                    let inode = *self
+                        .names
+                        .get(&target)
+                        .ok_or_else(|| Error::new(format!("{path}: a hard link to {target}, which is not there")))?;
                     self.put(path, inode)?;
                 }
                 Entry::Node { path, facts } => {
@@ -245,7 +246,8 @@ impl Table {
             }
         }
         // A directory over a directory changes its attributes only; anything else takes the old thing's place.
-        let both = self.inodes[inode].kind == Kind::Dir && self.names.get(&path).is_some_and(|i| self.inodes[*i].kind == Kind::Dir);
+        let both = self.inodes[inode].kind == Kind::Dir
+            && self.names.get(&path).is_some_and(|i| self.inodes[*i].kind == Kind::Dir);
         if !both {
             self.remove(&path);
         }

@@ -2,7 +2,7 @@
 use crate::command::{Error, Result, run, tool};
 use crate::{ConfigFacts, Files, Registry, flatten};
 use oci::layout::Layout;
-use oci::{Descriptor, Index, Manifest, media_type};
+use oci::{Descriptor, Digest, Index, media_type};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek};
@@ -30,13 +30,15 @@ impl Image {
         let index = layout.index().map_err(Error::at(at()))?;
         let entry = choose(&layout, &index, name).map_err(Error::at(at()))?;
         let manifest = layout.read_blob(&entry.digest).map_err(Error::at(at()))?;
-        let parsed: Manifest = serde_json::from_slice(&manifest).map_err(Error::at(at()))?;
-        Ok(Self {
-            config: layout.read_blob(&parsed.config.digest).map_err(Error::at(at()))?,
-            manifest: Some(serde_json::from_slice(&manifest).map_err(Error::at(at()))?),
-            layers: parsed.layers.iter().map(|layer| layout.blob_path(&layer.digest)).collect(),
-            _unpacked: None,
-        })
+        let manifest: Value = serde_json::from_slice(&manifest).map_err(Error::at(at()))?;
+        let digest = |descriptor: &Value| -> Result<Digest> {
+            descriptor["digest"].as_str().unwrap_or_default().parse().map_err(Error::at(at()))
+        };
+        // BuildKit writes `"layers": null` for an image without layers.
+        let layers = manifest["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let layers = layers.iter().map(|layer| Ok(layout.blob_path(&digest(layer)?))).collect::<Result<_>>()?;
+        let config = layout.read_blob(&digest(&manifest["config"])?).map_err(Error::at(at()))?;
+        Ok(Self { config, manifest: Some(manifest), layers, _unpacked: None })
     }
 
     /// From a tar file that holds an image layout or what `docker save` writes.
@@ -65,7 +67,10 @@ impl Image {
         let directory = tempfile::Builder::new().prefix("testkit-image-").tempdir().map_err(Error::at("tempdir"))?;
         let layout = directory.path().join("layout");
         let target = format!("oci:{}", layout.display());
-        run(tool("skopeo", "skopeo")?.args(["copy", "--quiet", "--insecure-policy"]).args(options).args([source, &target]))?;
+        run(tool("skopeo", "skopeo")?
+            .args(["copy", "--quiet", "--insecure-policy"])
+            .args(options)
+            .args([source, &target]))?;
         Ok(Self::from_layout(&layout, None)?.keeping(directory))
     }
 
@@ -124,7 +129,9 @@ impl Image {
 /// Follows indexes to the image of this machine's architecture; attestations are passed over.
 fn choose(layout: &Layout, index: &Index, name: Option<&str>) -> io::Result<Descriptor> {
     let named = |entry: &&Descriptor| {
-        name.is_none_or(|name| entry.annotations.values().any(|value| value == name || value.ends_with(&format!(":{name}"))))
+        name.is_none_or(|name| {
+            entry.annotations.values().any(|value| value == name || value.ends_with(&format!(":{name}")))
+        })
     };
     let runnable = |entry: &&Descriptor| {
         entry.platform.as_ref().is_none_or(|p| p.os == "linux" && p.architecture == crate::bases::architecture())

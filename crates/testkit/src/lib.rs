@@ -16,8 +16,8 @@
 
 pub mod bases;
 mod buildah;
-mod buildkit;
 mod builder;
+mod buildkit;
 mod command;
 mod compare;
 mod config;
@@ -37,5 +37,5 @@ pub use config::{ConfigFacts, HistoryFact};
 pub use cooperage::Cooperage;
 pub use flatten::{FileFacts, Files, Kind, flatten};
 pub use image::Image;
-pub use paths::{cache_dir, repository};
+pub use paths::{cache_dir, is_root, repository};
 pub use registry::{Registry, RegistryOptions};

@@ -19,3 +19,10 @@ pub fn cache_dir() -> PathBuf {
     }
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from).join("testkit")
 }
+
+/// Whether this process may do what only root may: the owner of its own `/proc` entry tells.
+#[must_use]
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}

@@ -180,9 +180,8 @@ fn configuration(directory: &Path, port: u16, options: &RegistryOptions) -> Stri
 
 /// An authority and a certificate of it for `127.0.0.1` and `localhost`.
 fn make_certificate(directory: &Path) -> Result<()> {
-    let openssl = |args: &[&str]| -> Result<()> {
-        run(tool("openssl", "openssl")?.args(args).current_dir(directory)).map(drop)
-    };
+    let openssl =
+        |args: &[&str]| -> Result<()> { run(tool("openssl", "openssl")?.args(args).current_dir(directory)).map(drop) };
     let extensions = "basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1,DNS:localhost\n";
     fs::write(directory.join("server.ext"), extensions).map_err(Error::at("server.ext"))?;
     openssl(&words(

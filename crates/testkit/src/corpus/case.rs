@@ -40,9 +40,13 @@ pub struct Case {
     /// A shell script that runs in the copy of the context first: what git cannot hold (pipes, links, modes, owners).
     #[serde(default)]
     pub setup: Option<String>,
-    /// The context's subdirectory in the case's directory; the directory itself when left out.
+    /// The context's subdirectory in the case's directory (the directory itself when left out), or `-`, or an address
+    /// that starts with a placeholder.
     #[serde(default)]
     pub context: Option<String>,
+    /// The file that the builder reads on standard input.
+    #[serde(default)]
+    pub stdin: Option<String>,
     /// Who recorded it.
     #[serde(default)]
     pub peer: Peer,

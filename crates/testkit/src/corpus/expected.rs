@@ -32,8 +32,11 @@ impl Expected {
     /// The record of a case.
     pub fn load(case: &Case) -> Result<Self> {
         let path = case.directory.join("expected.json");
-        let text = fs::read_to_string(&path)
-            .map_err(Error::at(format!("{}: no record; run `cargo xtask corpus record {}`", path.display(), case.name)))?;
+        let text = fs::read_to_string(&path).map_err(Error::at(format!(
+            "{}: no record; run `cargo xtask corpus record {}`",
+            path.display(),
+            case.name
+        )))?;
         serde_json::from_str(&text).map_err(Error::at(path.display()))
     }
 
@@ -88,7 +91,10 @@ impl Expected {
             differences.push(Difference { place, expected: word(self.on_busybox), actual: word(actual.on_busybox) });
         }
         differences.extend(compare_files(&self.files, &actual.files, &case.times));
-        let lists = [(&self.removed, &actual.removed, "removed", "there"), (&actual.removed, &self.removed, "there", "removed")];
+        let lists = [
+            (&self.removed, &actual.removed, "removed", "there"),
+            (&actual.removed, &self.removed, "there", "removed"),
+        ];
         for (one, other, expected, actual) in lists {
             for path in one.iter().filter(|path| !other.contains(path)) {
                 differences.push(Difference {

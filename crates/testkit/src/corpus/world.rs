@@ -80,17 +80,23 @@ impl World {
         for own in ["case.toml", "expected.json"] {
             let _ = fs::remove_file(copy.join(own));
         }
-        let context = case.context.as_ref().map_or_else(|| copy.clone(), |name| copy.join(name));
-        if let Some(script) = &case.setup {
-            run(tool("sh", "dash")?.args(["-euc", script]).current_dir(&context)).map_err(Error::at(&case.name))?;
-        }
-        let fill = |text: &String| {
+        let fill = |text: &str| {
             let text = text.replace("{case}", &copy.display().to_string());
             self.addresses().iter().fold(text, |text, (address, placeholder)| text.replace(placeholder, address))
         };
-        let args = case.args.iter().map(fill).collect();
+        let (context, inside) = match case.context.as_deref() {
+            None => (copy.clone(), copy.clone()),
+            Some(address) if address == "-" || address.starts_with('{') => (fill(address).into(), copy.clone()),
+            Some(name) => (copy.join(name), copy.join(name)),
+        };
+        if let Some(script) = &case.setup {
+            run(tool("sh", "dash")?.args(["-euc", &fill(script)]).current_dir(inside))
+                .map_err(Error::at(&case.name))?;
+        }
+        let stdin = case.stdin.as_ref().map(|name| copy.join(name));
+        let args = case.args.iter().map(|arg| fill(arg)).collect();
         let env = case.env.iter().map(|(key, value)| (key.clone(), fill(value))).collect();
-        Ok(Prepared { input: BuildInput { context, args, env, directory: Some(copy) }, _directory: directory })
+        Ok(Prepared { input: BuildInput { context, stdin, args, env, directory: Some(copy) }, _directory: directory })
     }
 }
 
@@ -117,16 +123,22 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
 fn variants() -> Vec<(&'static str, Value)> {
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     vec![
-        ("configured", json!({
-            "Env": [path, "BASE_ONE=one", "BASE_TWO=two words"], "Entrypoint": ["/bin/echo", "from the base"],
-            "Cmd": ["an", "argument"], "WorkingDir": "/var/lib", "User": "app", "Labels": { "base": "yes", "both": "base" },
-            "ExposedPorts": { "80/tcp": {} }, "Volumes": { "/data": {} }, "StopSignal": "SIGINT",
-            "Shell": ["/bin/sh", "-ec"], "Healthcheck": { "Test": ["CMD", "true"], "Interval": 5_000_000_000_u64, "Retries": 2 },
-        })),
-        ("onbuild", json!({
-            "Env": [path], "Cmd": ["sh"],
-            "OnBuild": ["ENV TRIGGERED=yes", "COPY file /from-trigger", "RUN echo ran > /ran", "WORKDIR /triggered"],
-        })),
+        (
+            "configured",
+            json!({
+                "Env": [path, "BASE_ONE=one", "BASE_TWO=two words"], "Entrypoint": ["/bin/echo", "from the base"],
+                "Cmd": ["an", "argument"], "WorkingDir": "/var/lib", "User": "app", "Labels": { "base": "yes", "both": "base" },
+                "ExposedPorts": { "80/tcp": {} }, "Volumes": { "/data": {} }, "StopSignal": "SIGINT",
+                "Shell": ["/bin/sh", "-ec"], "Healthcheck": { "Test": ["CMD", "true"], "Interval": 5_000_000_000_u64, "Retries": 2 },
+            }),
+        ),
+        (
+            "onbuild",
+            json!({
+                "Env": [path], "Cmd": ["sh"],
+                "OnBuild": ["ENV TRIGGERED=yes", "COPY file /from-trigger", "RUN echo ran > /ran", "WORKDIR /triggered"],
+            }),
+        ),
         ("nopath", json!({ "Cmd": ["sh"] })),
         ("numeric", json!({ "Env": [path], "User": "1001:2000" })),
     ]
