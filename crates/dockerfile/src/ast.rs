@@ -22,6 +22,8 @@ pub struct Dockerfile {
     pub global_args: Vec<Instruction>,
     /// The stages, in order; at least one.
     pub stages: Vec<Stage>,
+    /// The last lines of instructions that have an empty line among their continuation lines.
+    pub empty_continuations: Vec<Span>,
 }
 
 /// `# syntax=`, `# escape=` and `# check=`.
@@ -50,6 +52,10 @@ pub struct Stage {
     pub original: String,
     /// The comment directly above `FROM` where it reads `name description` (for `--call=targets`).
     pub doc: Option<String>,
+    /// The `# check=` comment above, as [`Instruction::check`].
+    pub check: Option<Text>,
+    /// All comment lines directly above, as [`Instruction::doc`].
+    pub comments: Option<String>,
     /// The instructions after it.
     pub instructions: Vec<Instruction>,
 }
@@ -80,6 +86,8 @@ pub struct Instruction {
     pub original: String,
     /// The comment lines directly above (for `--call=outline`).
     pub doc: Option<String>,
+    /// A `# check=` comment above: options of the lint rules for this instruction.
+    pub check: Option<Text>,
 }
 
 /// The instructions.

@@ -7,13 +7,19 @@
 //! data with byte spans; nothing here prints.
 #![forbid(unsafe_code)]
 pub mod ast;
+pub mod call;
 pub mod diagnostic;
+pub mod eval;
 pub mod expand;
 pub mod glob;
 pub mod ignore;
 pub mod line_index;
+pub mod lint;
 pub mod mount;
 pub mod parse;
+pub mod platform;
+pub mod ports;
+pub mod reference;
 pub mod suggest;
 
 pub use diagnostic::{Diagnostic, Label, Severity};

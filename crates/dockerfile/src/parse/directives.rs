@@ -22,6 +22,12 @@ fn split<'a>(line: &'a str, prefix: &str) -> Option<(String, &'a str, usize)> {
     (!value.is_empty()).then(|| (name.to_ascii_lowercase(), value, offset))
 }
 
+/// The value of a comment of the form `# check=value`, up to the first blank, and where it begins.
+pub(super) fn check_comment(text: &str) -> Option<(&str, usize)> {
+    let (name, value, offset) = split(text, "#")?;
+    (name == "check").then(|| (value.split(' ').next().unwrap_or_default(), offset))
+}
+
 pub(super) fn read(source: &str, context: &mut Context) -> Directives {
     let mut directives = Directives { syntax: None, escape: '\\', check: None, end: 0 };
     let mut escape: Option<Text> = None;
@@ -47,6 +53,10 @@ pub(super) fn read(source: &str, context: &mut Context) -> Directives {
         let start = line.start + indent + offset;
         let value = Text { value: value.to_owned(), span: Span::new(start, start + value.len()) };
         let whole = Span::new(line.start + indent, value.span.end);
+        // Further down `check` holds for the instruction below it.
+        if done && name == "check" {
+            continue;
+        }
         if done || (shebang && name == "escape") {
             let message = format!("# {name}= is not at the top of the file and has no effect");
             let help = "parser directives must come before everything else, also before comments and empty lines";

@@ -2,7 +2,7 @@
 use super::flags::{self, Flags, RawFlag, Takes};
 use super::line::{Logical, Slice, is_blank};
 use super::words::{Json, json_array, quoted_words};
-use super::{Context, go, heredoc, mounts};
+use super::{Comments, Context, go, heredoc, mounts};
 use crate::ast::{
     ArgDecl, CommandLine, Copy, From, Healthcheck, Heredoc, Instruction, KeyValues, Kind, Network, Run, Security,
     Stage, Text,
@@ -41,19 +41,30 @@ pub(super) enum Statement {
 }
 
 /// Parses a logical line; `None` where it is wrong (that is reported).
-pub(super) fn parse(context: &mut Context, line: &Logical, comments: Vec<String>) -> Option<Statement> {
+pub(super) fn parse(context: &mut Context, line: &Logical, comments: &Comments) -> Option<Statement> {
     let line = line.slice().trim();
     let (keyword, rest) = line.split_once_blank();
     let span = line.span();
     let original = line.as_str().to_owned();
-    let doc = (!comments.is_empty()).then(|| comments.join("\n"));
+    let Comments { lines: comments, check } = comments;
+    let above = (!comments.is_empty()).then(|| comments.join("\n"));
+    let check = check.clone();
     if keyword.as_str().eq_ignore_ascii_case("FROM") {
         let from = parse_from(context, &keyword, &rest)?;
-        let doc = from.name.as_ref().and_then(|name| description(&comments, &name.value.to_lowercase()));
-        return Some(Statement::From(Stage { index: 0, from, span, original, doc, instructions: Vec::new() }));
+        let doc = from.name.as_ref().and_then(|name| description(comments, &name.value.to_lowercase()));
+        return Some(Statement::From(Stage {
+            index: 0,
+            from,
+            span,
+            original,
+            doc,
+            check,
+            comments: above,
+            instructions: Vec::new(),
+        }));
     }
-    let kind = parse_kind(context, &keyword, &rest, &comments)?;
-    Some(Statement::Other(Instruction { kind, keyword: keyword.text(), span, original, doc }))
+    let kind = parse_kind(context, &keyword, &rest, comments)?;
+    Some(Statement::Other(Instruction { kind, keyword: keyword.text(), span, original, doc: above, check }))
 }
 
 /// The `<<NAME` markers of a line, where its instruction takes here-documents. They are looked for also
@@ -259,7 +270,7 @@ fn parse_onbuild(context: &mut Context, keyword: &Slice<'_>, raw: Vec<RawFlag>, 
     }
     let kind = parse_kind(context, &inner, &arguments, &[])?;
     let original = rest.as_str().to_owned();
-    let instruction = Instruction { kind, keyword: inner.text(), span: rest.span(), original, doc: None };
+    let instruction = Instruction { kind, keyword: inner.text(), span: rest.span(), original, doc: None, check: None };
     Some(Kind::Onbuild(rest.text(), Box::new(instruction)))
 }
 

@@ -17,7 +17,7 @@ mod words;
 
 pub use directives::{Detected, detect_syntax};
 
-use crate::ast::{Directives, Dockerfile, Instruction, Kind, Stage};
+use crate::ast::{Directives, Dockerfile, Instruction, Kind, Stage, Text};
 use crate::{Diagnostic, Severity, Span};
 use instruction::Statement;
 use line::{Lines, Logical, continued};
@@ -65,6 +65,15 @@ impl Context {
     }
 }
 
+/// The comments above an instruction.
+#[derive(Debug, Default)]
+struct Comments {
+    /// Those directly above, without the `#`.
+    lines: Vec<String>,
+    /// The value of the first `check=` among all of them.
+    check: Option<Text>,
+}
+
 /// The bytes of a Dockerfile as text; says what they look like instead where they are none.
 pub fn decode(bytes: &[u8]) -> Result<&str, Diagnostic> {
     let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
@@ -109,7 +118,7 @@ pub fn parse(source: &str) -> Parsed {
             }
         }
     }
-    let Parser { directives, mut context, instructions, .. } = parser;
+    let Parser { directives, mut context, instructions, empty_continuations, .. } = parser;
     if stages.is_empty() && !context.failed {
         let end = Span::new(source.len(), source.len());
         context.report(if instructions == 0 {
@@ -121,7 +130,7 @@ pub fn parse(source: &str) -> Parsed {
         });
     }
     context.diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
-    let dockerfile = (!context.failed).then_some(Dockerfile { directives, global_args, stages });
+    let dockerfile = (!context.failed).then_some(Dockerfile { directives, global_args, stages, empty_continuations });
     Parsed { dockerfile, diagnostics: context.diagnostics }
 }
 
@@ -152,8 +161,10 @@ struct Parser<'a> {
     lines: Lines<'a>,
     directives: Directives,
     context: Context,
-    /// Comment lines directly above what comes next.
-    comments: Vec<String>,
+    /// What stands above the next instruction.
+    comments: Comments,
+    /// The last lines of instructions with empty continuation lines.
+    empty_continuations: Vec<Span>,
     /// How many instructions were seen, good or not.
     instructions: usize,
 }
@@ -168,7 +179,15 @@ impl<'a> Parser<'a> {
                 Diagnostic::error("nul-character", Span::new(at, at + 1), "NUL character in the Dockerfile");
             context.report(diagnostic.help("is this a Dockerfile? Save it as UTF-8 text"));
         }
-        Parser { source, lines: Lines::new(source), directives, context, comments: Vec::new(), instructions: 0 }
+        Parser {
+            source,
+            lines: Lines::new(source),
+            directives,
+            context,
+            comments: Comments::default(),
+            empty_continuations: Vec::new(),
+            instructions: 0,
+        }
     }
 
     fn refuse_trigger(&mut self, keyword: &str, span: Span) {
@@ -182,7 +201,7 @@ impl<'a> Parser<'a> {
             let line = self.next_line()?;
             self.instructions += 1;
             let comments = std::mem::take(&mut self.comments);
-            let statement = instruction::parse(&mut self.context, &line, comments);
+            let statement = instruction::parse(&mut self.context, &line, &comments);
             let markers = instruction::markers(&line, statement.as_ref());
             let heredocs = match heredoc::read(self.source, &mut self.lines, markers) {
                 Ok(heredocs) => heredocs,
@@ -212,26 +231,35 @@ impl<'a> Parser<'a> {
         loop {
             let first = self.lines.next()?;
             if first.is_comment() {
-                self.comment(first.text.trim_start(), first.start);
+                let indent = first.text.len() - first.text.trim_start().len();
+                self.comment(&first.text[indent..], first.start + indent);
                 continue;
             }
             if first.is_empty() {
-                self.comments.clear();
+                self.comments.lines.clear();
                 continue;
             }
             let indent = first.text.len() - first.text.trim_start().len();
             let mut line = Logical::default();
             let mut text = &first.text[indent..];
             let mut start = first.start + indent;
+            let mut has_gap = false;
             loop {
                 let Some(part) = continued(text, self.context.escape) else {
                     line.push(text, start);
                     break;
                 };
                 line.push(part, start);
-                let Some(next) = self.lines.find(|next| !next.is_comment() && !next.is_empty()) else { break };
+                let next = self.lines.find(|next| {
+                    has_gap |= next.is_empty();
+                    !next.is_comment() && !next.is_empty()
+                });
+                let Some(next) = next else { break };
                 text = next.text;
                 start = next.start;
+            }
+            if has_gap {
+                self.empty_continuations.push(Span::new(start, start + text.len()));
             }
             if line.slice().trim().is_empty() {
                 continue;
@@ -244,9 +272,15 @@ impl<'a> Parser<'a> {
         let content = text.trim_start_matches('#').trim();
         // An empty comment ends the description above it, and so does a parser directive.
         if content.is_empty() || self.directives.end > start {
-            self.comments.clear();
-        } else {
-            self.comments.push(text[1..].trim().to_owned());
+            self.comments.lines.clear();
+            return;
+        }
+        self.comments.lines.push(text[1..].trim().to_owned());
+        if self.comments.check.is_none()
+            && let Some((value, offset)) = directives::check_comment(text)
+        {
+            let start = start + offset;
+            self.comments.check = Some(Text { span: Span::new(start, start + value.len()), value: value.to_owned() });
         }
     }
 }

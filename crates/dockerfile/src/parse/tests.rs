@@ -78,9 +78,11 @@ fn shell_and_exec_forms() {
     }
 }
 
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 #[test]
 fn key_values() {
-    let table: [(&str, &[(&str, &str)], bool); 8] = [
+    let table: [(&str, Pairs<'_>, bool); 8] = [
         ("ENV a=b c=d", &[("a", "b"), ("c", "d")], false),
         ("ENV a b c=d", &[("a", "b c=d")], true),
         ("ENV a=\"b c\" d='e f' g=h\\ i", &[("a", "\"b c\""), ("d", "'e f'"), ("g", "h\\ i")], false),
