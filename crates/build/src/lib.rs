@@ -1,5 +1,41 @@
 //! From a Dockerfile to an OCI image: graph, cache, execution, store, exporters.
+//!
+//! [`Engine::build`] takes a [`request::BuildRequest`] and gives a [`BuildResult`]; everything that happens on the
+//! way is reported as [`event::Event`]s. The crate never prints, never exits, and reads neither the environment nor
+//! the home directory: all of that comes with [`EngineOptions`].
+//!
+//! | module | what |
+//! |---|---|
+//! | `plan` | Dockerfile → stages and steps; pure but for the configs of base images |
+//! | `exec` | cache keys, look-up, parallel execution of steps |
+//! | `copy`, `tree` | COPY and ADD without a root file system |
+//! | `snapshot` | layers in the form that is needed: table, directory, tar, blob |
+//! | `store` | the directory on disk |
+//! | `image`, `export` | configs, manifests, registries, archives |
+//! | `source`, `contexts` | where files come from |
 #![forbid(unsafe_code)]
+mod archive;
+mod contexts;
+mod copy;
+mod engine;
+mod error;
 pub mod event;
+mod exec;
+mod export;
+mod image;
+mod images;
+mod key;
+mod paths;
+mod plan;
 pub mod request;
+mod snapshot;
 pub mod source;
+mod store;
+mod time;
+mod tree;
+mod vertices;
+
+pub use engine::{BuildResult, Engine, EngineOptions, LoadedDockerfile, PlatformResult};
+pub use error::{BuildError, Diagnostics, Kind, Result, StepFailure};
+pub use plan::{ImageOrigin, Images, ResolvedImage};
+pub use store::{ImageRecord, Store};

@@ -207,3 +207,27 @@ pub enum OutputKind {
     /// The files in a directory.
     Local,
 }
+
+impl Output {
+    /// An output of this kind with nothing else said.
+    #[must_use]
+    pub fn of_kind(kind: OutputKind) -> Self {
+        Self {
+            kind,
+            dest: None,
+            names: Vec::new(),
+            push: false,
+            push_by_digest: false,
+            insecure: false,
+            name_canonical: false,
+            compression: None,
+            compression_level: None,
+            force_compression: false,
+            oci_mediatypes: None,
+            rewrite_timestamp: false,
+            tar: true,
+            platform_split: None,
+            annotations: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The files that a build reads: the main context, the Dockerfile, named contexts.
+use crate::error::{BuildError, Kind, Result};
+use crate::event::{Event, Events, Outcome};
+use crate::images::registry_error;
+use crate::request::{BuildRequest, Context, ContextSource, DockerfileSource};
+use crate::source::{self, archive, git, http};
+use crate::store::Store;
+use crate::tree::{DirTree, Tree};
+use crate::vertices::Vertices;
+use dockerfile::ignore::Ignore;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What fetching needs from outside.
+#[derive(Clone)]
+pub(crate) struct Fetcher<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) http: &'a http::HttpClient,
+    pub(crate) env: &'a BTreeMap<String, String>,
+    pub(crate) request: &'a BuildRequest,
+    pub(crate) events: &'a Events,
+    pub(crate) vertices: &'a Vertices,
+    pub(crate) cancelled: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// The loaded Dockerfile and the context that it speaks of.
+pub(crate) struct Loaded {
+    /// Its name, as the user knows it.
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) context: Arc<dyn Tree>,
+    /// The patterns of the ignore file, for the lint rule on ignored files.
+    pub(crate) ignore_text: Option<String>,
+    /// The commit of a git context.
+    pub(crate) commit: Option<String>,
+}
+
+impl Fetcher<'_> {
+    /// Finds the context and the Dockerfile.
+    pub(crate) fn load(&self) -> Result<Loaded> {
+        let (place, text, commit) = self.place()?;
+        let local = matches!(&self.request.context, Context::Source(ContextSource::Directory(_)));
+        let (name, text, ignore_beside) = match (text, &self.request.dockerfile) {
+            // A Dockerfile instead of a context, on standard input or behind HTTP.
+            (Some(text), None) => ("Dockerfile".to_owned(), text, None),
+            (_, Some(DockerfileSource::Stdin(path))) => ("Dockerfile".to_owned(), self.read(path, "Dockerfile")?, None),
+            (_, Some(DockerfileSource::Url(url))) => {
+                let download = self.http(url, None)?;
+                (url.clone(), self.read(download.file.path(), url)?, None)
+            }
+            (_, Some(DockerfileSource::Path(path))) => {
+                let full = if local { path.clone() } else { place.join(path) };
+                let beside = full
+                    .with_file_name(format!("{}.dockerignore", full.file_name().unwrap_or_default().to_string_lossy()));
+                (path.display().to_string(), self.read_dockerfile(&full, path)?, Some(beside))
+            }
+            (None, None) => {
+                let full = place.join("Dockerfile");
+                (
+                    if local { full.display().to_string() } else { "Dockerfile".to_owned() },
+                    self.read_dockerfile(&full, Path::new("Dockerfile"))?,
+                    Some(place.join("Dockerfile.dockerignore")),
+                )
+            }
+        };
+        let mut ignore_text = None;
+        for path in ignore_beside.into_iter().chain([place.join(".dockerignore")]) {
+            if let Ok(bytes) = fs::read(&path) {
+                ignore_text = Some((path, String::from_utf8_lossy(&bytes).into_owned()));
+                break;
+            }
+        }
+        let ignore = match &ignore_text {
+            None => None,
+            Some((path, text)) => Some(Ignore::parse(text).map_err(|e| {
+                BuildError::new(Kind::Input, format!("{}: {e}", path.display()))
+                    .hint("mend the pattern; see docs/dockerignore.md")
+            })?),
+        };
+        let context = Arc::new(DirTree::open(&place, ignore, "the build context")?);
+        Ok(Loaded { name, text, context, ignore_text: ignore_text.map(|(_, text)| text), commit })
+    }
+
+    /// The directory of the main context; the Dockerfile where that is all there is; the commit.
+    fn place(&self) -> Result<(PathBuf, Option<String>, Option<String>)> {
+        match &self.request.context {
+            Context::Source(ContextSource::Directory(path)) => {
+                let meta = fs::metadata(path).map_err(|e| {
+                    BuildError::new(Kind::Input, format!("cannot open the build context {}: {e}", path.display()))
+                        .hint("the last argument of the command is the directory with the files to build")
+                })?;
+                if !meta.is_dir() {
+                    return Err(BuildError::new(
+                        Kind::Input,
+                        format!("the build context {} is not a directory", path.display()),
+                    )
+                    .hint("give the directory that holds the Dockerfile; the Dockerfile itself goes with -f"));
+                }
+                Ok((path.clone(), None, None))
+            }
+            Context::Source(ContextSource::Git(url)) => {
+                let (path, commit) = self.git(url, None)?;
+                Ok((path, None, Some(commit)))
+            }
+            Context::Source(ContextSource::Http(url)) => {
+                let download = self.http(url, None)?;
+                self.unpack_or_text(download.file.path(), url).map(|(p, t)| (p, t, None))
+            }
+            Context::Stdin(path) => self.unpack_or_text(path, "standard input").map(|(p, t)| (p, t, None)),
+            Context::Source(_) => Err(BuildError::new(Kind::Input, "an image cannot be the main build context")
+                .hint("give it a name with --build-context NAME=docker-image://…")),
+        }
+    }
+
+    fn unpack_or_text(&self, path: &Path, name: &str) -> Result<(PathBuf, Option<String>)> {
+        let content = archive::detect_file(path).map_err(|e| BuildError::io("read", path, e))?;
+        let dir = self.store.scratch_dir("context")?;
+        if !matches!(content, archive::Content::Tar(_)) {
+            return Ok((dir, Some(self.read(path, name)?)));
+        }
+        let file = File::open(path).map_err(|e| BuildError::io("open", path, e))?;
+        crate::archive::unpack(file, &dir).map_err(|e| e.context(format!("the archive of {name}")))?;
+        Ok((dir, None))
+    }
+
+    fn read_dockerfile(&self, full: &Path, given: &Path) -> Result<String> {
+        if !full.exists() {
+            let mut error = BuildError::new(
+                Kind::Input,
+                format!("failed to read the Dockerfile: {}: no such file", given.display()),
+            );
+            let folder = full.parent().unwrap_or(Path::new("."));
+            let mut near: Vec<String> = fs::read_dir(folder)
+                .map(|l| l.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect())
+                .unwrap_or_default();
+            near.retain(|n| n.to_lowercase().contains("dockerfile") || n.to_lowercase().contains("containerfile"));
+            near.sort();
+            if !near.is_empty() {
+                error = error.hint(format!("there is {}: choose it with -f", near.join(", ")));
+            }
+            return Err(error.hint("name the file with -f PATH, or make one called Dockerfile"));
+        }
+        self.read(full, &given.display().to_string())
+    }
+
+    fn read(&self, path: &Path, name: &str) -> Result<String> {
+        const LIMIT: u64 = 16 << 20;
+        let meta = fs::metadata(path).map_err(|e| BuildError::io("read", path, e))?;
+        if meta.is_dir() {
+            return Err(BuildError::new(Kind::Input, format!("failed to read the Dockerfile: {name} is a directory"))
+                .hint("name the file itself with -f"));
+        }
+        if meta.len() > LIMIT {
+            return Err(BuildError::new(Kind::Input, format!("{name} is larger than 16 MiB: that is no Dockerfile")));
+        }
+        let bytes = fs::read(path).map_err(|e| BuildError::io("read", path, e))?;
+        String::from_utf8(bytes).map_err(|e| {
+            BuildError::new(
+                Kind::Input,
+                format!("{name} is not UTF-8: byte {} is invalid", e.utf8_error().valid_up_to()),
+            )
+            .hint("save the file as UTF-8 text")
+        })
+    }
+
+    /// A checkout of a git URL, and the commit.
+    pub(crate) fn git(&self, text: &str, keep_git_dir: Option<bool>) -> Result<(PathBuf, String)> {
+        let mut url = git::GitUrl::parse(text).map_err(|e| BuildError::new(Kind::Input, e.to_string()))?;
+        if keep_git_dir.is_some() {
+            url.keep_git_dir = keep_git_dir;
+        }
+        let line = format!("[internal] load git source {}", url.display());
+        let id = self.vertices.start(self.events, &line, None, &[]);
+        let parent = self.store.scratch_dir("git")?;
+        let options = self.git_options(&parent);
+        let result = git::resolve(&url, &options)
+            .and_then(|commit| git::checkout(&url, &commit, &options))
+            .map_err(|e| BuildError::new(Kind::Remote, e.to_string()).caused_by(e));
+        let outcome = result.as_ref().map_or_else(|e| Outcome::Failed(e.message().to_owned()), |_| Outcome::Done);
+        self.vertices.end(self.events, id, outcome);
+        result.map(|c| (c.root, c.commit))
+    }
+
+    /// The commit that a git URL means now.
+    pub(crate) fn git_commit(&self, text: &str) -> Result<String> {
+        let url = git::GitUrl::parse(text).map_err(|e| BuildError::new(Kind::Dockerfile, e.to_string()))?;
+        let parent = self.store.scratch_dir("git")?;
+        git::resolve(&url, &self.git_options(&parent))
+            .map(|c| c.commit)
+            .map_err(|e| BuildError::new(Kind::Remote, e.to_string()).caused_by(e))
+    }
+
+    fn git_options<'b>(&'b self, parent: &'b Path) -> git::GitOptions<'b> {
+        git::GitOptions {
+            env: self.env,
+            temp_dir: parent,
+            auth: None,
+            ssh_auth_sock: self.env.get("SSH_AUTH_SOCK").map(PathBuf::from),
+            allow_file: true,
+            timeout: std::time::Duration::from_secs(600),
+            cancelled: self.cancelled,
+        }
+    }
+
+    /// Downloads a file.
+    pub(crate) fn http(&self, url: &str, checksum: Option<&oci::Digest>) -> Result<http::Download> {
+        let id = self.vertices.start(self.events, &format!("[internal] load {}", source::redact(url)), None, &[]);
+        let item = "downloading".to_owned();
+        let progress = |current: u64, total: Option<u64>| {
+            let done = total == Some(current);
+            self.events.send(Event::Progress { id, item: item.clone(), current, total, done });
+        };
+        let request = http::Request {
+            url,
+            checksum,
+            authorization: None,
+            etag: None,
+            temp_dir: &self.store.scratch_dir("http")?,
+            progress: &progress,
+            cancelled: self.cancelled,
+        };
+        let result = match self.http.download(&request) {
+            Ok(http::Answer::File(download)) => Ok(download),
+            Ok(http::Answer::NotModified) => {
+                Err(BuildError::new(Kind::Remote, format!("{}: not modified", source::redact(url))))
+            }
+            Err(e) => Err(BuildError::new(Kind::Remote, e.to_string()).caused_by(e)),
+        };
+        let outcome = result.as_ref().map_or_else(|e| Outcome::Failed(e.message().to_owned()), |_| Outcome::Done);
+        self.vertices.end(self.events, id, outcome);
+        result
+    }
+}
+
+/// Named contexts that are file trees, loaded when they are first read.
+pub(crate) struct NamedTrees {
+    loaded: Mutex<HashMap<String, Arc<dyn Tree>>>,
+}
+
+impl NamedTrees {
+    pub(crate) fn new() -> Self {
+        Self { loaded: Mutex::default() }
+    }
+
+    pub(crate) fn get(&self, fetcher: &Fetcher<'_>, name: &str) -> Result<Arc<dyn Tree>> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tree) = loaded.get(name) {
+            return Ok(Arc::clone(tree));
+        }
+        let source = fetcher.request.named_contexts.iter().rev().find(|(n, _)| n == name).map(|(_, s)| s);
+        let place = match source {
+            Some(ContextSource::Directory(path)) => path.clone(),
+            Some(ContextSource::Git(url)) => fetcher.git(url, None)?.0,
+            Some(ContextSource::Http(url)) => {
+                let download = fetcher.http(url, None)?;
+                let (place, text) = fetcher.unpack_or_text(download.file.path(), url)?;
+                if let Some(text) = text {
+                    let file = http::url_file_name(url).unwrap_or_else(|| "file".to_owned());
+                    fs::write(place.join(file), text).map_err(|e| BuildError::io("write", &place, e))?;
+                }
+                place
+            }
+            _ => return Err(BuildError::new(Kind::Input, format!("there is no context named {name:?}"))),
+        };
+        let ignore = match fs::read_to_string(place.join(".dockerignore")) {
+            Ok(text) => Some(Ignore::parse(&text).map_err(|e| {
+                BuildError::new(Kind::Input, format!("{}: {e}", place.join(".dockerignore").display()))
+            })?),
+            Err(_) => None,
+        };
+        if !place.is_dir() {
+            return Err(BuildError::new(
+                Kind::Input,
+                format!("the build context {name} is no directory: {}", place.display()),
+            )
+            .hint(
+                "--build-context NAME=PATH takes a directory, docker-image://…, oci-layout://…, a git or an HTTP URL",
+            ));
+        }
+        let tree: Arc<dyn Tree> = Arc::new(DirTree::open(&place, ignore, format!("the context {name}"))?);
+        loaded.insert(name.to_owned(), Arc::clone(&tree));
+        Ok(tree)
+    }
+}
+
+/// An error of the registry, for callers that have no other reason to know that module.
+pub(crate) fn remote_error(error: registry::Error) -> BuildError {
+    registry_error(error)
+}

@@ -1,0 +1,309 @@
+//! The objects of a source tree that an instruction means.
+use crate::error::{BuildError, Kind, Result};
+use crate::tree::{self, Node, Tree};
+use dockerfile::glob::{Glob, PathPattern, has_wildcards};
+use layer::Kind as EntryKind;
+use oci::{Digest, Digester};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What is asked of a tree.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Absolute pattern; with `parents` the directory that the pattern there is relative to.
+    pub(crate) source: &'a str,
+    /// `--parents`: the pattern below `source`.
+    pub(crate) parents: Option<&'a str>,
+    /// `--exclude`, relative to what is copied.
+    pub(crate) exclude: &'a [String],
+}
+
+/// One match of a pattern: a file, or a directory with what is in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Selected {
+    /// The name under which a file lands in a directory.
+    pub(crate) name: OsString,
+    pub(crate) node: Node,
+    /// Everything below a directory, parents first: path relative to it.
+    pub(crate) below: Vec<(PathBuf, Node)>,
+}
+
+/// All matches in one tree.
+#[derive(Clone)]
+pub(crate) struct Selection {
+    pub(crate) tree: Arc<dyn Tree>,
+    pub(crate) matches: Vec<Selected>,
+    /// Whether directories that exist already keep their attributes (`--parents` copies parents, too).
+    pub(crate) parents: bool,
+}
+
+impl Selection {
+    /// One file of a tree, by its name.
+    pub(crate) fn of_file(tree: Arc<dyn Tree>, name: &str) -> Result<Self> {
+        let node = tree.lookup(Path::new(name))?.ok_or_else(|| not_found(tree.as_ref(), Path::new(name), name))?;
+        let matches = vec![Selected { name: name.into(), node, below: Vec::new() }];
+        Ok(Self { tree, matches, parents: false })
+    }
+}
+
+/// Lists the objects. Nothing is read but directories.
+pub(crate) fn select(tree: &Arc<dyn Tree>, wanted: &Wanted<'_>) -> Result<Selection> {
+    let exclude = Patterns::new(wanted.exclude)?;
+    if let Some(pattern) = wanted.parents {
+        let matches = with_parents(tree, wanted.source, pattern, &exclude)?;
+        return Ok(Selection { tree: Arc::clone(tree), matches, parents: true });
+    }
+    let source = crate::paths::relative(wanted.source);
+    let (fixed, pattern) = split_wildcards(source);
+    let mut matches = Vec::new();
+    if pattern.is_empty() {
+        matches.push(selected(tree, Path::new(&fixed), &exclude, source)?);
+    } else {
+        let start = tree::resolve(tree.as_ref(), Path::new(&fixed), true)?;
+        let mut found = Vec::new();
+        let glob = Glob::new(&pattern).map_err(bad_pattern)?;
+        matching(tree.as_ref(), &start, Path::new(""), &glob, &mut found)?;
+        for path in found {
+            if !exclude.matches(Path::new(path.file_name().unwrap_or_default())) {
+                matches.push(selected(tree, &start.join(&path), &exclude, source)?);
+            }
+        }
+    }
+    Ok(Selection { tree: Arc::clone(tree), matches, parents: false })
+}
+
+fn selected(tree: &Arc<dyn Tree>, path: &Path, exclude: &Patterns, asked: &str) -> Result<Selected> {
+    let followed = tree::resolve(tree.as_ref(), path, true)?;
+    let Some(node) = tree.lookup(&followed)? else { return Err(not_found(tree.as_ref(), path, asked)) };
+    let mut below = Vec::new();
+    if node.is_dir() {
+        list(tree.as_ref(), &followed, Path::new(""), exclude, &mut below)?;
+    }
+    let name = path.file_name().map(OsString::from).unwrap_or_default();
+    Ok(Selected { name, node, below })
+}
+
+fn not_found(tree: &dyn Tree, path: &Path, asked: &str) -> BuildError {
+    let mut error = BuildError::new(Kind::Dockerfile, format!("\"/{asked}\" not found in {}", tree.describe()));
+    let parent = path.parent().unwrap_or(Path::new(""));
+    if let (Ok(siblings), Some(name)) = (tree.read_dir(parent), path.file_name().and_then(|n| n.to_str())) {
+        let names: Vec<&str> = siblings.iter().filter_map(|(n, _)| n.to_str()).collect();
+        if let Some(near) = dockerfile::suggest::nearest(name, names.iter().copied()) {
+            error = error.hint(format!("did you mean {:?}?", parent.join(near).display().to_string()));
+        }
+    }
+    error.hint("paths are relative to the root of the source; a file that .dockerignore excludes does not exist")
+}
+
+/// Everything below a directory, without what is excluded.
+fn list(
+    tree: &dyn Tree,
+    root: &Path,
+    relative: &Path,
+    exclude: &Patterns,
+    out: &mut Vec<(PathBuf, Node)>,
+) -> Result<()> {
+    for (name, node) in tree.read_dir(&root.join(relative))? {
+        let path = relative.join(&name);
+        let excluded = exclude.matches(&path);
+        let directory = node.is_dir();
+        if excluded && !(directory && exclude.has_exceptions()) {
+            continue;
+        }
+        let place = out.len();
+        out.push((path.clone(), node));
+        if directory {
+            list(tree, root, &path, exclude, out)?;
+            if excluded && out.len() == place + 1 {
+                out.pop();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Paths below `root` that match, in the order of a walk; what is in a matching directory is not looked at.
+fn matching(tree: &dyn Tree, root: &Path, relative: &Path, glob: &Glob, out: &mut Vec<PathBuf>) -> Result<()> {
+    for (name, node) in tree.read_dir(&root.join(relative))? {
+        let path = relative.join(&name);
+        let text = path.to_string_lossy();
+        if glob.matches(&text) {
+            out.push(path);
+        } else if node.is_dir() && glob.may_match_below(&text) {
+            matching(tree, root, &path, glob, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn bad_pattern(error: dockerfile::glob::BadPattern) -> BuildError {
+    BuildError::new(Kind::Dockerfile, error.to_string()).caused_by(error)
+}
+
+/// `--parents`: what matches below the pivot, with the directories on the way.
+fn with_parents(tree: &Arc<dyn Tree>, pivot: &str, pattern: &str, exclude: &Patterns) -> Result<Vec<Selected>> {
+    let mut roots = Vec::new();
+    let (fixed, wild) = split_wildcards(crate::paths::relative(pivot));
+    let start = tree::resolve(tree.as_ref(), Path::new(&fixed), true)?;
+    if wild.is_empty() {
+        roots.push(start);
+    } else {
+        let mut found = Vec::new();
+        matching(tree.as_ref(), &start, Path::new(""), &Glob::new(&wild).map_err(bad_pattern)?, &mut found)?;
+        roots.extend(found.into_iter().map(|p| start.join(p)));
+    }
+    let literal = !has_wildcards(pattern) && wild.is_empty();
+    let below_pivot = PathPattern::new(pattern.trim_end_matches('/')).map_err(bad_pattern)?;
+    let mut matches = Vec::new();
+    for root in roots {
+        let Some(node) = tree.lookup(&root)? else {
+            return Err(not_found(tree.as_ref(), &root, crate::paths::relative(pivot)));
+        };
+        let mut below = Vec::new();
+        if below_pivot.as_str().is_empty() {
+            list(tree.as_ref(), &root, Path::new(""), exclude, &mut below)?;
+        } else {
+            included(tree.as_ref(), &root, Path::new(""), &below_pivot, exclude, &mut below)?;
+        }
+        if below.is_empty() && literal {
+            let asked = format!("{}/{pattern}", crate::paths::relative(pivot));
+            return Err(not_found(tree.as_ref(), &root.join(pattern), asked.trim_start_matches('/')));
+        }
+        matches.push(Selected { name: OsString::new(), node, below });
+    }
+    Ok(matches)
+}
+
+fn included(
+    tree: &dyn Tree,
+    root: &Path,
+    relative: &Path,
+    pattern: &PathPattern,
+    exclude: &Patterns,
+    out: &mut Vec<(PathBuf, Node)>,
+) -> Result<()> {
+    for (name, node) in tree.read_dir(&root.join(relative))? {
+        let path = relative.join(&name);
+        let text = path.to_string_lossy();
+        let (directory, excluded) = (node.is_dir(), exclude.matches(&path));
+        let place = out.len();
+        if pattern.matches(&text) {
+            if !excluded || (directory && exclude.has_exceptions()) {
+                out.push((path.clone(), node));
+                if directory {
+                    list(tree, root, &path, exclude, out)?;
+                }
+            }
+        } else if directory && pattern.may_match_below(&text) {
+            out.push((path.clone(), node));
+            included(tree, root, &path, pattern, exclude, out)?;
+            if out.len() == place + 1 {
+                out.pop();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `--exclude`: the patterns of `.dockerignore`, relative to what is copied.
+struct Patterns(Option<dockerfile::ignore::Ignore>, bool);
+
+impl Patterns {
+    fn new(list: &[String]) -> Result<Self> {
+        if list.is_empty() {
+            return Ok(Self(None, false));
+        }
+        let ignore = dockerfile::ignore::Ignore::from_patterns(list.iter().map(String::as_str))
+            .map_err(|e| BuildError::new(Kind::Dockerfile, format!("invalid --exclude: {e}")))?;
+        let exceptions = ignore.has_exceptions();
+        Ok(Self(Some(ignore), exceptions))
+    }
+
+    fn matches(&self, path: &Path) -> bool {
+        self.0.as_ref().is_some_and(|i| i.matches(&path.to_string_lossy()))
+    }
+
+    fn has_exceptions(&self) -> bool {
+        self.1
+    }
+}
+
+/// The part of a path before its first wildcard, and the rest.
+fn split_wildcards(path: &str) -> (String, String) {
+    let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    let first = parts.iter().position(|p| has_wildcards(p)).unwrap_or(parts.len());
+    (parts[..first].join("/"), parts[first..].join("/"))
+}
+
+/// A digest of what was selected: paths in the source, attributes (but for times) and contents.
+pub(crate) fn digest(selection: &Selection) -> Result<Digest> {
+    let mut digester = Digester::new();
+    let mut inodes: HashMap<(u64, u64), u64> = HashMap::new();
+    for (number, selected) in selection.matches.iter().enumerate() {
+        frame(&mut digester, b"match");
+        frame(&mut digester, selected.name.as_encoded_bytes());
+        if selected.node.is_dir() {
+            // The attributes of the directory itself are not copied, but for parents.
+            frame(&mut digester, b"dir");
+        } else {
+            object(&mut digester, selection, &selected.node, &mut inodes, number)?;
+        }
+        for (path, node) in &selected.below {
+            frame(&mut digester, path.as_os_str().as_encoded_bytes());
+            object(&mut digester, selection, node, &mut inodes, number)?;
+        }
+    }
+    Ok(digester.finish())
+}
+
+fn frame(digester: &mut Digester, bytes: &[u8]) {
+    digester.update(&(bytes.len() as u64).to_le_bytes());
+    digester.update(bytes);
+}
+
+fn object(
+    digester: &mut Digester,
+    selection: &Selection,
+    node: &Node,
+    inodes: &mut HashMap<(u64, u64), u64>,
+    number: usize,
+) -> Result<()> {
+    let entry = &node.entry;
+    frame(digester, format!("{:?} {:o} {} {}", entry.kind, entry.mode, entry.uid, entry.gid).as_bytes());
+    for (name, value) in &entry.xattrs {
+        frame(digester, name);
+        frame(digester, value);
+    }
+    match entry.kind {
+        EntryKind::Symlink => {
+            frame(digester, entry.link.as_ref().map_or(&[][..], |l| l.as_os_str().as_encoded_bytes()));
+        }
+        EntryKind::CharDevice | EntryKind::BlockDevice => frame(digester, format!("{:?}", entry.rdev).as_bytes()),
+        EntryKind::File => {
+            if let Some(inode) = node.inode {
+                let next = inodes.len() as u64;
+                let key = (inode.0 ^ (number as u64) << 56, inode.1);
+                let seen = *inodes.entry(key).or_insert(next);
+                frame(digester, &seen.to_le_bytes());
+                if seen != next {
+                    return Ok(());
+                }
+            }
+            frame(digester, &entry.size.to_le_bytes());
+            let mut reader = selection.tree.open(&entry.path)?.take(entry.size);
+            let mut buffer = [0_u8; 64 << 10];
+            loop {
+                let count = reader.read(&mut buffer).map_err(|e| BuildError::io("read", &entry.path, e))?;
+                if count == 0 {
+                    break;
+                }
+                digester.update(&buffer[..count]);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

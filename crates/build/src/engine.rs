@@ -1,0 +1,394 @@
+//! The engine: opens a store, takes requests, gives images.
+use crate::contexts::{Fetcher, NamedTrees};
+use crate::error::{BuildError, Diagnostics, Kind, Result};
+use crate::event::{Event, Events, Outcome};
+use crate::exec::{Executor, Sandboxing, Slots};
+use crate::export::{Export, Whole, load, write_files};
+use crate::image::{BuiltImage, ImageOptions, assemble};
+use crate::images::ImageResolver;
+use crate::plan::{PlanInput, plan};
+use crate::request::{BuildRequest, Output, OutputKind};
+use crate::snapshot::{ChainLayer, Layers};
+use crate::source::http::HttpClient;
+use crate::store::Store;
+use crate::vertices::Vertices;
+use oci::media_type::Compression;
+use oci::{Descriptor, Digest, Platform};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What an engine needs from the place it runs in.
+#[derive(Debug)]
+pub struct EngineOptions {
+    /// The store's directory.
+    pub root: PathBuf,
+    /// How registries are talked to.
+    pub registry: registry::ClientOptions,
+    /// Starts the helper processes of steps.
+    pub launcher: sandbox::Launcher,
+    /// Whether this process is root in a user namespace, and with how many ids.
+    pub entered: sandbox::userns::Entered,
+    /// The isolation that was asked for.
+    pub isolation: Option<sandbox::Isolation>,
+    /// The content of /etc/resolv.conf for steps.
+    pub resolv_conf: Vec<u8>,
+    /// The environment: for secrets from variables, git, the SSH agent.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A builder on one store.
+#[derive(Debug)]
+pub struct Engine {
+    store: Arc<Store>,
+    client: registry::Client,
+    http: HttpClient,
+    sandboxing: Sandboxing,
+    env: BTreeMap<String, String>,
+    real_owners: bool,
+}
+
+/// An image that was built.
+#[derive(Debug, Clone)]
+pub struct PlatformResult {
+    /// What it runs on.
+    pub platform: Platform,
+    /// Its manifest.
+    pub descriptor: Descriptor,
+    /// Its config's digest: Docker's image ID.
+    pub config: Descriptor,
+    /// Diff IDs and compressed sizes of its layers, lowest first.
+    pub layers: Vec<Descriptor>,
+}
+
+/// What a build came to.
+#[derive(Debug, Clone)]
+pub struct BuildResult {
+    /// What the image's names point to: a manifest, or an index of several.
+    pub descriptor: Descriptor,
+    /// The images, one a platform.
+    pub images: Vec<PlatformResult>,
+    /// The names that it was given.
+    pub names: Vec<String>,
+    /// The commit of a git context.
+    pub commit: Option<String>,
+    /// What `docker load` said.
+    pub loaded: Option<String>,
+}
+
+/// A Dockerfile that was read and parsed, for `check`, `outline` and `targets`.
+#[derive(Debug)]
+pub struct LoadedDockerfile {
+    /// Its name.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// What the parser made of it.
+    pub parsed: dockerfile::Parsed,
+    /// The patterns of the ignore file beside it.
+    pub ignore: Option<String>,
+}
+
+impl Engine {
+    /// Opens the store and finds out how commands can be run here.
+    ///
+    /// # Errors
+    /// Where the store cannot be used, a registry option makes no sense, or the isolation that was asked for cannot
+    /// work here.
+    pub fn open(options: EngineOptions) -> Result<Self> {
+        let store = Arc::new(Store::open(&options.root)?);
+        let http = HttpClient::new(&options.registry.trust, &options.registry.proxy, &options.registry.user_agent)
+            .map_err(|e| BuildError::new(Kind::Input, e.to_string()).caused_by(e))?;
+        let client = registry::Client::new(options.registry).map_err(crate::contexts::remote_error)?;
+        let probes = sandbox::probe::probes(&options.launcher, store.root());
+        let choice = sandbox::choose(options.isolation, &probes).map_err(|e| {
+            BuildError::new(Kind::Input, e.to_string()).hint("run `cooperage doctor` to see what this place allows")
+        })?;
+        let single_id = matches!(options.entered, sandbox::userns::Entered::SingleId { .. });
+        let real_owners = !single_id && choice.isolation != sandbox::Isolation::Intercept;
+        let sandboxing = Sandboxing { launcher: options.launcher, choice, single_id, resolv_conf: options.resolv_conf };
+        Ok(Self { store, client, http, sandboxing, env: options.env, real_owners })
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How commands are run here, and why.
+    #[must_use]
+    pub fn choice(&self) -> &sandbox::Choice {
+        &self.sandboxing.choice
+    }
+
+    /// Reads and parses the Dockerfile of a request without building anything.
+    ///
+    /// # Errors
+    /// Where context or Dockerfile cannot be read.
+    pub fn load(
+        &self,
+        request: &BuildRequest,
+        events: &Events,
+        cancel: &sandbox::CancelToken,
+    ) -> Result<LoadedDockerfile> {
+        let (vertices, cancelled) = (Vertices::default(), || cancel.is_cancelled());
+        let fetcher = self.fetcher(request, events, &vertices, &cancelled);
+        let loaded = fetcher.load()?;
+        let parsed = dockerfile::parse(&loaded.text);
+        Ok(LoadedDockerfile { name: loaded.name, text: loaded.text, parsed, ignore: loaded.ignore_text })
+    }
+
+    fn fetcher<'a>(
+        &'a self,
+        request: &'a BuildRequest,
+        events: &'a Events,
+        vertices: &'a Vertices,
+        cancelled: &'a (dyn Fn() -> bool + Sync),
+    ) -> Fetcher<'a> {
+        Fetcher { store: &self.store, http: &self.http, env: &self.env, request, events, vertices, cancelled }
+    }
+
+    /// Builds.
+    ///
+    /// # Errors
+    /// [`BuildError`]: what failed, where in the Dockerfile, and what to do.
+    pub fn build(&self, request: &BuildRequest, events: &Events, cancel: &sandbox::CancelToken) -> Result<BuildResult> {
+        let stop = sandbox::CancelToken::new();
+        let (inner, client) = (stop.clone(), self.client.clone());
+        let _registration = cancel.on_cancel(move || {
+            inner.cancel();
+            client.cancel();
+        });
+        self.build_with(request, events, &stop).map_err(
+            |e| {
+                if cancel.is_cancelled() { BuildError::canceled() } else { e }
+            },
+        )
+    }
+
+    fn build_with(&self, request: &BuildRequest, events: &Events, stop: &sandbox::CancelToken) -> Result<BuildResult> {
+        let vertices = Vertices::default();
+        let cancelled = || stop.is_cancelled();
+        let fetcher = self.fetcher(request, events, &vertices, &cancelled);
+        let line = vertices.start(events, "[internal] load build definition", None, &[]);
+        let loaded = fetcher.load();
+        let outcome = loaded.as_ref().map_or_else(|e| Outcome::Failed(e.message().to_owned()), |_| Outcome::Done);
+        vertices.end(events, line, outcome);
+        let loaded = loaded?;
+        let parsed = dockerfile::parse(&loaded.text);
+        let diagnostics = |list: Vec<dockerfile::Diagnostic>| Diagnostics {
+            file: loaded.name.clone(),
+            source: loaded.text.clone(),
+            list,
+        };
+        let Some(file) = parsed.dockerfile.filter(|_| !parsed.diagnostics.iter().any(dockerfile::Diagnostic::is_error))
+        else {
+            let first = parsed.diagnostics.iter().find(|d| d.is_error());
+            let message = first.map_or_else(|| "the Dockerfile cannot be parsed".to_owned(), |d| d.message.clone());
+            return Err(BuildError::new(Kind::Dockerfile, message).with_diagnostics(diagnostics(parsed.diagnostics)));
+        };
+        // Errors with a place are shown with the text around it.
+        let located = |error: BuildError| match error.diagnostics() {
+            Some(_) => error,
+            None => error.with_diagnostics(diagnostics(Vec::new())),
+        };
+
+        let host = Platform::host();
+        let platforms: Vec<Platform> =
+            if request.platforms.is_empty() { vec![host.clone()] } else { request.platforms.clone() };
+        let settings = Settings::of(request)?;
+        let resolver = ImageResolver::new(&self.store, &self.client, request, events, &vertices);
+        let named = NamedTrees::new();
+        let layers =
+            Arc::new(Layers::new(Arc::clone(&self.store), self.client.clone(), events.clone(), self.real_owners));
+        let mut results = Vec::new();
+        let mut epoch = None;
+        for platform in &platforms {
+            let input = PlanInput { dockerfile: &file, request, platform, build_platform: &host };
+            let plan = plan(&input, &resolver).map_err(located)?;
+            for message in &plan.warnings {
+                events.send(Event::Warning { id: None, message: message.clone() });
+            }
+            epoch = plan.epoch;
+            let mut executor = Executor {
+                plan: &plan,
+                fetcher: fetcher.clone(),
+                layers: Arc::clone(&layers),
+                context: Arc::clone(&loaded.context),
+                named: &named,
+                sandboxing: &self.sandboxing,
+                stop: stop.clone(),
+                compression: settings.layers,
+                rewrite: settings.rewrite,
+                cells: Vec::new(),
+                keys: Vec::new(),
+                inputs: Mutex::default(),
+                first_error: Mutex::default(),
+                vertices: Vec::new(),
+                running: Slots::new(request.parallelism),
+            };
+            executor.prepare().map_err(located)?;
+            let result = executor.stage(plan.target).map_err(|error| {
+                let first = executor.first_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+                located(first.unwrap_or(error))
+            })?;
+            results.push((platform.clone(), plan, result));
+        }
+        if stop.is_cancelled() {
+            return Err(BuildError::canceled());
+        }
+        self.export(request, events, &vertices, &layers, &settings, &results, epoch, &loaded.commit, &cancelled)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the end of a build knows all of it")]
+    fn export(
+        &self,
+        request: &BuildRequest,
+        events: &Events,
+        vertices: &Vertices,
+        layers: &Arc<Layers>,
+        settings: &Settings,
+        results: &[(Platform, crate::plan::Plan, Arc<crate::exec::StageResult>)],
+        epoch: Option<i64>,
+        commit: &Option<String>,
+        cancelled: &(dyn Fn() -> bool + Sync),
+    ) -> Result<BuildResult> {
+        let mut outputs: Vec<(Output, &str)> = Vec::new();
+        for output in &request.outputs {
+            outputs.push((output.clone(), name_of(output.kind)));
+        }
+        let default = Output::of_kind(OutputKind::Image);
+        if !request.outputs.iter().any(|o| !matches!(o.kind, OutputKind::Tar | OutputKind::Local)) {
+            outputs.insert(0, (default, "exporting to the store"));
+        }
+        let mut built: Option<(Whole, Vec<oci::Reference>)> = None;
+        let mut loaded = None;
+        for (output, title) in outputs {
+            let line = vertices.start(events, title, None, &[]);
+            let export = Export { layers, line, cancelled };
+            let names = if output.names.is_empty() { request.tags.clone() } else { output.names.clone() };
+            let result = (|| {
+                if matches!(output.kind, OutputKind::Tar | OutputKind::Local) {
+                    let chains: Vec<(Platform, Vec<ChainLayer>)> =
+                        results.iter().map(|(p, _, r)| (p.clone(), r.chain.clone())).collect();
+                    return write_files(&export, &output, &chains, epoch);
+                }
+                let options = settings.image_options(request, &output);
+                let mut images: Vec<BuiltImage> = Vec::new();
+                for (_, plan, result) in results {
+                    let stage = &plan.stages[plan.target];
+                    images.push(assemble(layers, stage, result, plan.epoch, &options, line)?);
+                }
+                let multi = request.platforms.len() > 1;
+                let whole = Whole::new(images, multi, options.oci, &options.annotations);
+                if output.kind == OutputKind::Docker && output.dest.is_none() {
+                    let path = self.store.scratch("load.tar");
+                    let mut to_file = output.clone();
+                    to_file.dest = Some(path.display().to_string());
+                    export.image(&whole, &to_file, &names)?;
+                    let search = self.env.get("PATH").cloned().unwrap_or_default();
+                    loaded = Some(load(&path, std::ffi::OsStr::new(&search))?);
+                } else {
+                    export.image(&whole, &output, &names)?;
+                }
+                export.keep(&whole, &names)?;
+                built = Some((whole, names.clone()));
+                Ok(())
+            })();
+            let outcome = match &result {
+                Ok(()) => Outcome::Done,
+                Err(e) if e.kind() == Kind::Canceled => Outcome::Canceled,
+                Err(e) => Outcome::Failed(e.message().to_owned()),
+            };
+            vertices.end(events, line, outcome);
+            result?;
+        }
+        let Some((whole, names)) = built else {
+            // Files only: there is no image.
+            let digest = Digest::sha256(b"");
+            return Ok(BuildResult {
+                descriptor: Descriptor::new("", digest, 0),
+                images: Vec::new(),
+                names: Vec::new(),
+                commit: commit.clone(),
+                loaded,
+            });
+        };
+        let images = whole
+            .images
+            .iter()
+            .map(|image| PlatformResult {
+                platform: image.platform.clone(),
+                descriptor: image.descriptor.clone(),
+                config: image.config_descriptor.clone(),
+                layers: image.layers.iter().map(|l| l.descriptor.clone()).collect(),
+            })
+            .collect();
+        Ok(BuildResult {
+            descriptor: whole.top(),
+            images,
+            names: names.iter().map(|n| n.clone().or_latest().to_string()).collect(),
+            commit: commit.clone(),
+            loaded,
+        })
+    }
+}
+
+fn name_of(kind: OutputKind) -> &'static str {
+    match kind {
+        OutputKind::Image | OutputKind::Registry => "exporting to image",
+        OutputKind::Oci => "exporting to oci image format",
+        OutputKind::Docker => "exporting to docker image format",
+        OutputKind::Tar => "exporting to client tarball",
+        OutputKind::Local => "exporting to client directory",
+    }
+}
+
+/// What outputs ask of layers.
+struct Settings {
+    /// The compression of layers while they are made: that of the first output that has any.
+    layers: Option<(Compression, Option<i32>)>,
+    /// With `rewrite-timestamp=true`: no file is younger than this.
+    rewrite: Option<i64>,
+}
+
+impl Settings {
+    fn of(request: &BuildRequest) -> Result<Self> {
+        let image = |o: &&Output| !matches!(o.kind, OutputKind::Tar | OutputKind::Local);
+        let first = request.outputs.iter().find(image);
+        let layers = match first {
+            Some(output) => Some((compression(output), output.compression_level)),
+            None if request.outputs.is_empty() => Some((Compression::Gzip, None)),
+            None => None,
+        };
+        let wanted = request.outputs.iter().any(|o| o.rewrite_timestamp);
+        let epoch = match request.build_args.get("SOURCE_DATE_EPOCH").filter(|v| !v.is_empty()) {
+            Some(text) => text.parse().ok(),
+            None => request.source_date_epoch,
+        };
+        if wanted && epoch.is_none() {
+            return Err(BuildError::new(Kind::Input, "rewrite-timestamp=true needs SOURCE_DATE_EPOCH")
+                .hint("set it in the environment or with --build-arg SOURCE_DATE_EPOCH=SECONDS"));
+        }
+        Ok(Self { layers, rewrite: epoch.filter(|_| wanted) })
+    }
+
+    fn image_options(&self, request: &BuildRequest, output: &Output) -> ImageOptions {
+        // docker load knows no OCI types in old versions; everything else gets OCI unless it is told otherwise.
+        let oci = output.oci_mediatypes.unwrap_or(output.kind != OutputKind::Docker);
+        let mut annotations = request.annotations.clone();
+        annotations.extend(output.annotations.iter().cloned());
+        ImageOptions {
+            compression: compression(output),
+            level: output.compression_level,
+            force: output.force_compression,
+            oci,
+            annotations,
+        }
+    }
+}
+
+fn compression(output: &Output) -> Compression {
+    output.compression.unwrap_or(Compression::Gzip)
+}

@@ -1,0 +1,282 @@
+//! Executes a plan: looks steps up in the cache, runs what is missing, independent stages at once.
+//!
+//! Each step has two keys. The *definition key* follows from the Dockerfile, the context's files and the base
+//! images' digests alone: all definition keys are known before anything runs, so a full hit touches no layer. The
+//! *content key* takes, instead of the definitions of the stages that a step reads from, the digest of the files
+//! that it reads: a stage that was run again with the same result does not invalidate what copies from it. A record
+//! under the definition key names the content key and the layer.
+mod copy;
+mod keys;
+mod run;
+pub(crate) mod users;
+
+pub(crate) use run::Sandboxing;
+
+use crate::contexts::{Fetcher, NamedTrees};
+use crate::copy::Selection;
+use crate::error::{BuildError, Result};
+use crate::event::{Outcome, VertexId};
+use crate::key::{Fields, Key};
+use crate::plan::{Base, OpKind, Plan, PlannedStage};
+use crate::snapshot::{ChainLayer, Layers};
+use crate::store::{LayerId, StepRecord};
+use crate::tree::Tree;
+use keys::StageKeys;
+use oci::media_type::Compression;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// What a stage came to.
+#[derive(Debug, Clone)]
+pub(crate) struct StageResult {
+    pub(crate) chain: Vec<ChainLayer>,
+    /// The content key of its last step.
+    key: Key,
+    /// For each entry of the history that may have a layer: its number and the layer.
+    pub(crate) layers: Vec<(usize, Option<LayerId>)>,
+}
+
+/// What all steps of a build share.
+pub(crate) struct Executor<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) fetcher: Fetcher<'a>,
+    pub(crate) layers: Arc<Layers>,
+    pub(crate) context: Arc<dyn Tree>,
+    pub(crate) named: &'a NamedTrees,
+    pub(crate) sandboxing: &'a Sandboxing,
+    pub(crate) stop: sandbox::CancelToken,
+    /// How layers of the exported stages are compressed; `None` where nothing is exported.
+    pub(crate) compression: Option<(Compression, Option<i32>)>,
+    /// With `rewrite-timestamp`: no file of a new layer is younger than this.
+    pub(crate) rewrite: Option<i64>,
+    pub(crate) cells: Vec<OnceLock<std::result::Result<Arc<StageResult>, Arc<BuildError>>>>,
+    pub(crate) keys: Vec<StageKeys>,
+    pub(crate) inputs: Mutex<HashMap<(usize, usize, usize), Arc<Selection>>>,
+    pub(crate) first_error: Mutex<Option<BuildError>>,
+    pub(crate) vertices: Vec<Vec<VertexId>>,
+    pub(crate) running: Slots,
+}
+
+/// Counts the steps that run at once.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    free: Mutex<usize>,
+    changed: std::sync::Condvar,
+}
+
+impl Slots {
+    pub(crate) fn new(count: usize) -> Self {
+        Self { free: Mutex::new(count.max(1)), changed: std::sync::Condvar::new() }
+    }
+
+    fn take(&self) -> Slot<'_> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        while *free == 0 {
+            free = self.changed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= 1;
+        Slot(self)
+    }
+}
+
+struct Slot<'a>(&'a Slots);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.changed.notify_one();
+    }
+}
+
+impl<'a> Executor<'a> {
+    /// Announces the lines of progress and works out all definition keys.
+    pub(crate) fn prepare(&mut self) -> Result<()> {
+        let (events, vertices) = (self.fetcher.events, self.fetcher.vertices);
+        let mut last_of_stage: Vec<Option<VertexId>> = Vec::new();
+        for stage in &self.plan.stages {
+            let mut lines = Vec::new();
+            let mut inputs: Vec<VertexId> = match stage.base {
+                Base::Stage(parent) => last_of_stage[parent].into_iter().collect(),
+                _ => Vec::new(),
+            };
+            let names = stage.from_line.iter().chain(stage.ops.iter().map(|op| &op.name));
+            for name in names {
+                let id = vertices.announce(events, name, Some(&stage.title), &inputs);
+                inputs = vec![id];
+                lines.push(id);
+            }
+            last_of_stage.push(inputs.first().copied());
+            self.vertices.push(lines);
+        }
+        for index in 0..self.plan.stages.len() {
+            let keys = self.definition_keys(index)?;
+            self.keys.push(keys);
+            self.cells.push(OnceLock::new());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stage_plan(&self, stage: usize) -> &PlannedStage {
+        &self.plan.stages[stage]
+    }
+
+    /// The line of a step.
+    fn vertex(&self, stage: usize, op: usize) -> VertexId {
+        let offset = usize::from(self.stage_plan(stage).from_line.is_some());
+        self.vertices[stage][op + offset]
+    }
+
+    /// The result of a stage; worked out by the first who asks, the others wait.
+    pub(crate) fn stage(&self, index: usize) -> Result<Arc<StageResult>> {
+        let result = self.cells[index].get_or_init(|| {
+            self.run_stage(index).map(Arc::new).map_err(|error| {
+                // The first error ends everything else that runs.
+                let copy = Arc::new(error.duplicate());
+                let mut first = self.first_error.lock().unwrap_or_else(PoisonError::into_inner);
+                if first.is_none() {
+                    *first = Some(error);
+                    drop(first);
+                    self.stop.cancel();
+                }
+                copy
+            })
+        });
+        result.as_ref().map(Arc::clone).map_err(|e| e.duplicate())
+    }
+
+    fn run_stage(&self, index: usize) -> Result<StageResult> {
+        let stage = self.stage_plan(index);
+        let misses: Vec<usize> =
+            (0..stage.ops.len()).filter(|op| self.lookup_definition(index, *op).is_none()).collect();
+        // Stages that steps without a record read from are needed for sure: they start now.
+        let mut wanted: Vec<usize> = misses.iter().flat_map(|op| self.source_stages(index, *op)).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        std::thread::scope(|scope| {
+            for source in wanted {
+                scope.spawn(move || drop(self.stage(source)));
+            }
+            self.run_ops(index)
+        })
+    }
+
+    fn run_ops(&self, index: usize) -> Result<StageResult> {
+        let stage = self.stage_plan(index);
+        let (events, vertices) = (self.fetcher.events, self.fetcher.vertices);
+        let mut result = match &stage.base {
+            Base::Scratch => StageResult { chain: Vec::new(), key: self.keys[index].base.clone(), layers: Vec::new() },
+            Base::Image(id) => {
+                let image = &self.plan.images[*id];
+                let chain = (0..image.layers.len()).map(|n| ChainLayer::Base(Arc::clone(image), n)).collect();
+                if stage.from_line.is_some() {
+                    let line = self.vertices[index][0];
+                    vertices.begin(events, line);
+                    vertices.end(events, line, Outcome::Done);
+                }
+                StageResult { chain, key: self.keys[index].base.clone(), layers: Vec::new() }
+            }
+            Base::Stage(parent) => StageResult::clone(&*self.stage(*parent)?),
+        };
+        for (number, op) in stage.ops.iter().enumerate() {
+            if self.stop.is_cancelled() {
+                return Err(BuildError::canceled());
+            }
+            let line = self.vertex(index, number);
+            let record = self.lookup_definition(index, number);
+            let record = if let Some(record) = record {
+                vertices.begin(events, line);
+                vertices.end(events, line, Outcome::Cached);
+                record
+            } else {
+                vertices.begin(events, line);
+                match self.step(index, number, &result, line) {
+                    Ok((record, cached)) => {
+                        vertices.end(events, line, if cached { Outcome::Cached } else { Outcome::Done });
+                        record
+                    }
+                    Err(error) => {
+                        let outcome = match error.kind() {
+                            crate::error::Kind::Canceled => Outcome::Canceled,
+                            _ => Outcome::Failed(error.message().to_owned()),
+                        };
+                        vertices.end(events, line, outcome);
+                        return Err(error.at(op.span));
+                    }
+                }
+            };
+            result.key = record.key;
+            if let Some(id) = &record.layer {
+                result.chain.push(ChainLayer::Step(id.clone()));
+            }
+            result.layers.push((op.history, record.layer));
+        }
+        Ok(result)
+    }
+
+    /// A step without a record under its definition key: by content, or by doing it.
+    fn step(&self, stage: usize, number: usize, so_far: &StageResult, line: VertexId) -> Result<(StepRecord, bool)> {
+        let planned = self.stage_plan(stage);
+        let op = &planned.ops[number];
+        let (key, fields) = self.content_key(stage, number, &so_far.key, line)?;
+        let definition = &self.keys[stage].ops[number].0;
+        let store = &self.layers.store;
+        if !planned.no_cache
+            && let Some(record) = store.step(&key)
+        {
+            store.put_step(definition, &record)?;
+            return Ok((record, true));
+        }
+        let layer = match &op.kind {
+            OpKind::Run(run) => {
+                let _slot = self.running.take();
+                self.run(stage, number, run, so_far, &key, line)?
+            }
+            OpKind::Copy(copy) => self.copy(stage, number, copy, so_far, &key, line)?,
+            OpKind::Mkdir { path, user } => self.mkdir(stage, number, path, user, so_far, &key, line)?,
+        };
+        let record = StepRecord { key: key.clone(), layer, name: op.name.clone(), fields, created: crate::time::now() };
+        store.put_step(&key, &record)?;
+        if *definition != key {
+            store.put_step(definition, &record)?;
+        }
+        Ok((record, false))
+    }
+
+    fn lookup_definition(&self, stage: usize, op: usize) -> Option<StepRecord> {
+        let keys = &self.keys[stage];
+        if keys.tainted_from.is_some_and(|first| op >= first) {
+            return None;
+        }
+        self.layers.store.step(&keys.ops[op].0)
+    }
+
+    /// Whether a later step of the stage, or of a stage that is built on it, runs a command: then a directory of the
+    /// files will be needed anyway.
+    pub(crate) fn will_run(&self, stage: usize, after: usize) -> bool {
+        let runs = |ops: &[crate::plan::Op]| ops.iter().any(|op| matches!(op.kind, OpKind::Run(_)));
+        runs(&self.stage_plan(stage).ops[after..])
+            || self
+                .plan
+                .stages
+                .iter()
+                .enumerate()
+                .any(|(n, s)| matches!(s.base, Base::Stage(p) if p == stage) && self.will_run(n, 0))
+    }
+
+    /// Whether the stage's layers are part of the image that is exported.
+    pub(crate) fn is_exported(&self, stage: usize) -> bool {
+        let mut current = self.plan.target;
+        loop {
+            if current == stage {
+                return true;
+            }
+            match self.plan.stages[current].base {
+                Base::Stage(parent) => current = parent,
+                _ => return false,
+            }
+        }
+    }
+}
+
+/// What went into a key, for `explain`.
+pub(crate) type KeyAndFields = (Key, Fields);

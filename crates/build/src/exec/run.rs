@@ -1,0 +1,576 @@
+//! RUN: a command in a root file system made of the layers so far.
+use super::{Executor, StageResult, users};
+use crate::copy::{Destination, write};
+use crate::error::{BuildError, Kind, Result, StepFailure};
+use crate::event::{Event, Stream, VertexId};
+use crate::key::Key;
+use crate::plan::{MountOp, RunOp, Sharing};
+use crate::request::SecretSource;
+use crate::snapshot::{codec, layer_error, open_dir};
+use crate::store::{FileLock, LayerId, LayerMeta, StoredBlob, remove_tree};
+use crate::tree::{Node, Tree, builder_time, resolve};
+use dockerfile::ast::{MountKind, Network, Security};
+use layer::{LayerWriter, PackOptions, TarWriter};
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How commands are run in this place.
+#[derive(Debug, Clone)]
+pub(crate) struct Sandboxing {
+    pub(crate) launcher: sandbox::Launcher,
+    pub(crate) choice: sandbox::Choice,
+    /// Only one id exists here: ownership is emulated.
+    pub(crate) single_id: bool,
+    /// The content of /etc/resolv.conf for commands.
+    pub(crate) resolv_conf: Vec<u8>,
+}
+
+impl Sandboxing {
+    pub(crate) fn uses_overlay(&self) -> bool {
+        self.choice.root == sandbox::RootStrategy::Overlay
+    }
+}
+
+/// How much of a step's output an error shows.
+const TAIL: usize = 16 << 10;
+
+/// The host name that BuildKit gives to steps.
+const HOSTNAME: &str = "buildkitsandbox";
+
+/// What must stay until the command has ended.
+#[derive(Default)]
+struct Held {
+    locks: Vec<FileLock>,
+    scratch: Vec<PathBuf>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.scratch.iter().for_each(|path| remove_tree(path));
+    }
+}
+
+impl Executor<'_> {
+    pub(super) fn run(
+        &self,
+        stage: usize,
+        number: usize,
+        run: &RunOp,
+        so_far: &StageResult,
+        key: &Key,
+        line: VertexId,
+    ) -> Result<Option<LayerId>> {
+        if !self.sandboxing.uses_overlay() {
+            return self.run_in_tree(stage, number, run, so_far, key, line);
+        }
+        let store = &self.layers.store;
+        let mut lowers = self.layers.directories(&so_far.chain, Some(line))?;
+        let tree = self.layers.tree(&so_far.chain, "the image", Some(line))?;
+        let work = store.scratch_dir("run")?;
+        let mut held = Held { locks: Vec::new(), scratch: vec![work.clone()] };
+        let (upper, overlay_work) = (work.join("fs"), work.join("work"));
+        for dir in [&upper, &overlay_work] {
+            fs::create_dir(dir).map_err(|e| BuildError::io("make", dir, e))?;
+        }
+        if lowers.is_empty() {
+            let empty = work.join("empty");
+            fs::create_dir(&empty).map_err(|e| BuildError::io("make", &empty, e))?;
+            lowers.push(empty);
+        }
+        set_root_mode(&upper, tree.as_ref())?;
+        lowers.reverse();
+        make_cwd(&upper, tree.as_ref(), &run.cwd)?;
+        let rootfs = sandbox::Rootfs::Overlay { lowers, upper: upper.clone(), work: overlay_work.clone() };
+        self.execute(stage, number, run, rootfs, tree.as_ref(), line, &mut held)?;
+
+        let layer = store.scratch_dir("layer")?;
+        let result = self.commit_upper(stage, key, &upper, &layer, tree.view());
+        if result.is_err() {
+            remove_tree(&layer);
+        }
+        result
+    }
+
+    /// Makes a layer of what the command left in the upper directory.
+    fn commit_upper(
+        &self,
+        stage: usize,
+        key: &Key,
+        upper: &Path,
+        layer: &Path,
+        below: &layer::View,
+    ) -> Result<Option<LayerId>> {
+        let store = &self.layers.store;
+        let root = open_dir(upper)?;
+        let options = PackOptions { below: Some(below), clamp_mtime: self.rewrite, ..PackOptions::default() };
+        let mut meta = LayerMeta { created: crate::time::now(), ..LayerMeta::default() };
+        let toc = match self.compression.filter(|_| self.is_exported(stage)) {
+            Some((compression, level)) => {
+                let threads = std::thread::available_parallelism().map_or(2, usize::from);
+                let blob = store.new_blob();
+                let sink = BufWriter::with_capacity(1 << 20, blob.create()?);
+                let writer = LayerWriter::create(sink, codec(compression), level, threads).map_err(layer_error)?;
+                let mut tar = TarWriter::new(writer);
+                let toc = layer::pack_upper(root.as_fd(), &mut tar, &options).map_err(layer_error)?;
+                let (written, mut sink) = tar.finish().map_err(layer_error)?.finish().map_err(layer_error)?;
+                sink.flush().map_err(|e| BuildError::io("write", "blob", e))?;
+                if !toc.items.is_empty() {
+                    blob.commit(store, &written.digest)?;
+                }
+                meta.diff_id = Some(written.diff_id);
+                meta.tar_size = written.diff_size;
+                meta.blobs = vec![StoredBlob { digest: written.digest, size: written.size, compression, level }];
+                toc
+            }
+            None => {
+                let path = layer.join("tar");
+                let file = fs::File::create(&path).map_err(|e| BuildError::io("write", &path, e))?;
+                let mut tar = TarWriter::new(BufWriter::with_capacity(1 << 20, file));
+                let toc = layer::pack_upper(root.as_fd(), &mut tar, &options).map_err(layer_error)?;
+                tar.finish().map_err(layer_error)?.flush().map_err(|e| BuildError::io("write", &path, e))?;
+                toc
+            }
+        };
+        if toc.items.is_empty() {
+            remove_tree(layer);
+            return Ok(None);
+        }
+        let target = layer.join("fs");
+        fs::rename(upper, &target).map_err(|e| BuildError::io("keep", upper, e))?;
+        let id = store.new_layer_id(key);
+        store.add_layer(&id, layer, &meta, &toc)?;
+        self.layers.remember(&id, Arc::new(toc));
+        Ok(Some(id))
+    }
+
+    /// Runs the command and reports its output.
+    pub(super) fn execute(
+        &self,
+        stage: usize,
+        number: usize,
+        run: &RunOp,
+        rootfs: sandbox::Rootfs,
+        tree: &dyn Tree,
+        line: VertexId,
+        held: &mut Held,
+    ) -> Result<()> {
+        let account = users::account(Some(tree), &run.user)?;
+        let mut spec = sandbox::Spec::new(rootfs, run.args.iter().map(OsString::from));
+        spec.isolation = self.sandboxing.choice.isolation;
+        spec.cwd = PathBuf::from(&run.cwd);
+        spec.hostname = HOSTNAME.to_owned();
+        spec.user = sandbox::User { uid: account.uid, gid: account.gid, groups: account.groups.clone() };
+        spec.network = match run.network {
+            Network::None => sandbox::Network::None,
+            Network::Default | Network::Host => sandbox::Network::Host,
+        };
+        spec.security = match run.security {
+            Security::Insecure => sandbox::Security::Insecure,
+            Security::Sandbox => sandbox::Security::Sandbox,
+        };
+        let request = self.fetcher.request;
+        if let Some(size) = request.shm_size {
+            spec.shm_size = size;
+        }
+        for (name, soft, hard) in &request.ulimits {
+            let limit = sandbox::Limit::from_name(name)
+                .ok_or_else(|| BuildError::new(Kind::Input, format!("unknown ulimit {name:?}")))?;
+            spec.ulimits.push(sandbox::Ulimit { limit, soft: *soft, hard: *hard });
+        }
+        let mut env: Vec<(String, String)> = self.proxies();
+        for (name, value) in &run.env {
+            env.retain(|(n, _)| n != name);
+            env.push((name.clone(), value.clone()));
+        }
+        if !env.iter().any(|(n, _)| n == "HOME") {
+            env.push(("HOME".to_owned(), account.home.clone()));
+        }
+        self.system_files(&mut spec);
+        if let Some(bundle) = &request.host_ca {
+            host_ca(bundle, &mut spec, &mut env)?;
+        }
+        if let Some((name, data)) = &run.script {
+            let content = data.to_vec();
+            let kind = sandbox::MountKind::File { content, mode: 0o755, uid: 0, gid: 0 };
+            spec.mounts.push(sandbox::Mount::new(format!("/dev/pipes/{name}"), kind));
+        }
+        for (position, mount) in run.mounts.iter().enumerate() {
+            self.mount(stage, number, position, mount, &mut spec, &mut env, held, line)
+                .map_err(|e| e.at(mount.span))?;
+        }
+        spec.env = env.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
+
+        let exit = self.launch(&spec, line)?;
+        let (exit, tail) = exit;
+        if exit.status.success() {
+            return Ok(());
+        }
+        if self.stop.is_cancelled() {
+            return Err(BuildError::canceled());
+        }
+        Err(self.failure(stage, number, run, exit, tail))
+    }
+
+    fn failure(&self, stage: usize, number: usize, run: &RunOp, exit: sandbox::Exit, tail: Vec<u8>) -> BuildError {
+        let op = &self.stage_plan(stage).ops[number];
+        let command = run.args.join(" ");
+        let signal = match exit.status {
+            sandbox::Status::Signal(n) => Some(n),
+            sandbox::Status::Code(_) => None,
+        };
+        let how = match exit.status {
+            sandbox::Status::Code(code) => format!("exit code: {code}"),
+            sandbox::Status::Signal(n) => format!("signal: {n} ({})", signal_name(n)),
+        };
+        let mut error =
+            BuildError::new(Kind::Step, format!("process {command:?} did not complete successfully: {how}"));
+        let shell_code = exit.status.shell_code();
+        if exit.oom_hint {
+            error = error.hint("the kernel killed a process of this step for want of memory: give the pod or machine more, or build with less parallelism");
+        } else if shell_code == 127 {
+            error = error.hint("exit code 127 means that the command was not found in the image: check its name, PATH, and that the image has it");
+        } else if shell_code == 126 {
+            error = error.hint("exit code 126 means that the file could not be executed: check its permissions, its interpreter and its architecture");
+        } else if shell_code == 137 {
+            error = error.hint("the process was killed (SIGKILL): often for want of memory");
+        }
+        error.with_step(StepFailure { name: op.name.clone(), command, code: shell_code, signal, log_tail: tail })
+    }
+
+    fn proxies(&self) -> Vec<(String, String)> {
+        let request = self.fetcher.request;
+        let mut list: Vec<(String, String)> = request.proxy.iter().map(|(n, v)| (n.clone(), v.clone())).collect();
+        for (name, value) in &request.build_args {
+            if crate::plan::is_proxy(name) {
+                for name in [name.to_ascii_uppercase(), name.to_ascii_lowercase()] {
+                    list.retain(|(n, _)| *n != name);
+                    list.push((name, value.clone()));
+                }
+            }
+        }
+        list
+    }
+
+    fn system_files(&self, spec: &mut sandbox::Spec) {
+        let mut hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+        for (name, address) in &self.fetcher.request.add_hosts {
+            hosts.push_str(&format!("{address}\t{name}\n"));
+        }
+        let file = |content: Vec<u8>| sandbox::MountKind::File { content, mode: 0o644, uid: 0, gid: 0 };
+        spec.mounts.push(sandbox::Mount::new("/etc/resolv.conf", file(self.sandboxing.resolv_conf.clone())));
+        spec.mounts.push(sandbox::Mount::new("/etc/hosts", file(hosts.into_bytes())));
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a mount touches everything that a step has")]
+    fn mount(
+        &self,
+        stage: usize,
+        number: usize,
+        position: usize,
+        mount: &MountOp,
+        spec: &mut sandbox::Spec,
+        env: &mut Vec<(String, String)>,
+        held: &mut Held,
+        line: VertexId,
+    ) -> Result<()> {
+        let request = self.fetcher.request;
+        let (uid, gid) = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
+        let kind = match mount.kind {
+            MountKind::Tmpfs => sandbox::MountKind::Tmpfs { size: mount.size, mode: 0o1777 },
+            MountKind::Secret => {
+                let Some(content) = self.secret(&mount.id)? else {
+                    if !mount.required {
+                        return Ok(());
+                    }
+                    return Err(BuildError::new(Kind::Dockerfile, format!("secret {}: not found", mount.id)).hint(
+                        format!("give it with --secret id={},src=FILE or --secret id={},env=NAME", mount.id, mount.id),
+                    ));
+                };
+                if let Some(name) = &mount.env {
+                    env.retain(|(n, _)| n != name);
+                    env.push((name.clone(), String::from_utf8_lossy(&content).into_owned()));
+                }
+                if mount.target.is_empty() {
+                    return Ok(());
+                }
+                sandbox::MountKind::File { content, mode: mount.mode.unwrap_or(0o400), uid, gid }
+            }
+            MountKind::Ssh => {
+                let agent = request.ssh.iter().find(|a| a.id == mount.id);
+                let socket = match agent.map(|a| a.paths.as_slice()) {
+                    Some([]) => self.fetcher.env.get("SSH_AUTH_SOCK").map(PathBuf::from),
+                    Some([path, ..]) => Some(path.clone()),
+                    None => None,
+                };
+                let Some(source) = socket else {
+                    if !mount.required {
+                        return Ok(());
+                    }
+                    return Err(BuildError::new(Kind::Dockerfile, format!("no SSH key {:?} forwarded", mount.id))
+                        .hint(format!("start an agent (ssh-agent, ssh-add) and give it with --ssh {}", mount.id)));
+                };
+                if !env.iter().any(|(n, _)| n == "SSH_AUTH_SOCK") {
+                    env.push(("SSH_AUTH_SOCK".to_owned(), mount.target.clone()));
+                }
+                sandbox::MountKind::Socket { source }
+            }
+            MountKind::Cache => {
+                let source = self.cache_dir(stage, number, position, mount, held, line)?;
+                sandbox::MountKind::Bind { source, readonly: mount.readonly }
+            }
+            MountKind::Bind => {
+                let source = self.bind_source(stage, number, position, mount, held, line)?;
+                if mount.readonly {
+                    sandbox::MountKind::Bind { source, readonly: true }
+                } else {
+                    let scratch = self.layers.store.scratch_dir("rw")?;
+                    held.scratch.push(scratch.clone());
+                    sandbox::MountKind::Scratch { source, scratch }
+                }
+            }
+        };
+        spec.mounts.push(sandbox::Mount::new(&mount.target, kind));
+        Ok(())
+    }
+
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>> {
+        let Some(secret) = self.fetcher.request.secrets.iter().find(|s| s.id == id) else { return Ok(None) };
+        match &secret.source {
+            SecretSource::File(path) => fs::read(path).map(Some).map_err(|e| {
+                BuildError::new(Kind::Input, format!("cannot read the secret {id} from {}: {e}", path.display()))
+            }),
+            SecretSource::Env(name) => Ok(self.fetcher.env.get(name).map(|v| v.clone().into_bytes())),
+        }
+    }
+
+    /// The files of a bind mount as a directory (or file) of their own: what `.dockerignore` hides is not there, and
+    /// owners are those that COPY would give.
+    fn bind_source(
+        &self,
+        stage: usize,
+        number: usize,
+        position: usize,
+        mount: &MountOp,
+        held: &mut Held,
+        line: VertexId,
+    ) -> Result<PathBuf> {
+        let selection = self.mount_selection(stage, number, position, mount, Some(line))?;
+        let target = if selection.matches.iter().any(|m| m.node.is_dir()) { "/" } else { "/file" };
+        let mut destination = Destination::new(None, None, None, builder_time(self.plan.epoch), false);
+        destination.copy(&selection, target)?;
+        let placed = destination.into_placed();
+        let dir = self.layers.store.scratch_dir("bind")?;
+        held.scratch.push(dir.clone());
+        self.materialise(&placed, &dir)?;
+        Ok(if target == "/" { dir } else { dir.join("file") })
+    }
+
+    /// Writes placed objects into a directory: a tar on one side of a pipe, unpacked on the other.
+    fn materialise(&self, placed: &std::collections::BTreeMap<PathBuf, crate::copy::Placed>, dir: &Path) -> Result<()> {
+        let root = open_dir(dir)?;
+        let (reader, writer) = std::io::pipe().map_err(|e| BuildError::io("make", "a pipe", e))?;
+        std::thread::scope(|scope| {
+            let packing = scope.spawn(move || -> Result<()> {
+                let mut tar = TarWriter::new(BufWriter::with_capacity(256 << 10, writer));
+                write(placed, &mut tar)?;
+                tar.finish().map_err(layer_error)?.flush().map_err(|e| BuildError::io("write", "a pipe", e))
+            });
+            let mut options = layer::ApplyOptions {
+                whiteouts: layer::Whiteouts::Literal,
+                owners: if self.layers.real_owners { layer::Owners::Real } else { layer::Owners::Ignored },
+                ..layer::ApplyOptions::default()
+            };
+            let applied = layer::apply(reader, root.as_fd(), &mut options).map_err(layer_error);
+            let packed = packing.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
+            packed.and(applied.map(|_| ()))
+        })
+    }
+
+    /// The directory of a cache mount, locked as it asks.
+    fn cache_dir(
+        &self,
+        stage: usize,
+        number: usize,
+        position: usize,
+        mount: &MountOp,
+        held: &mut Held,
+        line: VertexId,
+    ) -> Result<PathBuf> {
+        let store = &self.layers.store;
+        let namespace = self.fetcher.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS").cloned().unwrap_or_default();
+        let mut name = oci::Digest::sha256(format!("{namespace}\0{}", mount.id).as_bytes()).short().to_owned();
+        if let Some(from) = &mount.from {
+            // Another starting point is another cache.
+            name = format!("{name}-{}", oci::Digest::sha256(format!("{from:?}{}", mount.source).as_bytes()).short());
+        }
+        let lock = |name: &str| store.lock_path(&format!("mount-{name}"));
+        match mount.sharing {
+            Sharing::Shared => held.locks.push(FileLock::shared(&lock(&name))?),
+            Sharing::Locked => held.locks.push(FileLock::exclusive(&lock(&name))?),
+            Sharing::Private => {
+                let base = name.clone();
+                for n in 0.. {
+                    if n > 0 {
+                        name = format!("{base}.{n}");
+                    }
+                    if let Some(taken) = FileLock::try_exclusive(&lock(&name))? {
+                        held.locks.push(taken);
+                        break;
+                    }
+                }
+            }
+        }
+        let root = store.root().join("mounts").join(&name);
+        let data = root.join("data");
+        if !data.is_dir() {
+            let work = store.scratch_dir("mount")?;
+            let fresh = work.join("data");
+            fs::create_dir(&fresh).map_err(|e| BuildError::io("make", &fresh, e))?;
+            if mount.from.is_some() {
+                let selection = self.mount_selection(stage, number, position, mount, Some(line))?;
+                let mut destination = Destination::new(None, None, None, builder_time(self.plan.epoch), false);
+                destination.copy(&selection, "/")?;
+                self.materialise(&destination.into_placed(), &fresh)?;
+            }
+            set_attributes(&fresh, mount.mode.unwrap_or(0o755), mount.uid.unwrap_or(0), mount.gid.unwrap_or(0))?;
+            let described =
+                serde_json::json!({ "id": mount.id, "target": mount.target, "created": crate::time::now() });
+            fs::write(work.join("mount.json"), described.to_string()).map_err(|e| BuildError::io("write", &work, e))?;
+            if fs::rename(&work, &root).is_err() {
+                remove_tree(&work);
+            }
+        }
+        Ok(data)
+    }
+
+    /// Starts the command and passes its output on; gives back how it ended and the last of the output.
+    fn launch(&self, spec: &sandbox::Spec, line: VertexId) -> Result<(sandbox::Exit, Vec<u8>)> {
+        let pipe = || std::io::pipe().map_err(|e| BuildError::io("make", "a pipe", e));
+        let ((out_reader, out_writer), (err_reader, err_writer)) = (pipe()?, pipe()?);
+        let io = sandbox::Io::output(out_writer, err_writer).map_err(|e| BuildError::io("open", "/dev/null", e))?;
+        let tail = Mutex::new(VecDeque::with_capacity(TAIL));
+        let events = self.fetcher.events;
+        let follow = |mut reader: std::io::PipeReader, stream: Stream| {
+            let mut buffer = vec![0_u8; 16 << 10];
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+                tail.extend(&buffer[..count]);
+                let surplus = tail.len().saturating_sub(TAIL);
+                tail.drain(..surplus);
+                drop(tail);
+                events.send(Event::Log { id: line, stream, data: buffer[..count].to_vec() });
+            }
+        };
+        let exit = std::thread::scope(|scope| {
+            scope.spawn(|| follow(out_reader, Stream::Stdout));
+            scope.spawn(|| follow(err_reader, Stream::Stderr));
+            self.sandboxing.launcher.run(spec, io, &self.stop)
+        });
+        let exit = exit.map_err(|e| {
+            if self.stop.is_cancelled() {
+                return BuildError::canceled();
+            }
+            BuildError::new(Kind::Step, format!("cannot run the step: {e}")).caused_by(e)
+        })?;
+        let tail = tail.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((exit, tail.into()))
+    }
+
+    fn run_in_tree(
+        &self,
+        _stage: usize,
+        _number: usize,
+        _run: &RunOp,
+        _so_far: &StageResult,
+        _key: &Key,
+        _line: VertexId,
+    ) -> Result<Option<LayerId>> {
+        Err(BuildError::new(Kind::Step, "RUN on a store without overlayfs is not supported yet")
+            .hint("put the store on a volume (an emptyDir, ext4, xfs) with --root"))
+    }
+}
+
+/// The upper directory is what the command sees as `/`.
+fn set_root_mode(upper: &Path, tree: &dyn Tree) -> Result<()> {
+    let root = tree.lookup(Path::new(""))?;
+    let (mode, uid, gid) = root.map_or((0o755, 0, 0), |n| (n.entry.mode, n.entry.uid, n.entry.gid));
+    set_attributes(upper, mode, uid, gid)
+}
+
+fn set_attributes(path: &Path, mode: u32, uid: u32, gid: u32) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|e| BuildError::io("chmod", path, e))?;
+    if (uid, gid) != (0, 0) {
+        std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(|e| BuildError::io("chown", path, e))?;
+    }
+    Ok(())
+}
+
+/// Container runtimes make the working directory where the image lacks it; so does this.
+fn make_cwd(upper: &Path, tree: &dyn Tree, cwd: &str) -> Result<()> {
+    let path = resolve(tree, Path::new(crate::paths::relative(cwd)), true)?;
+    if path.as_os_str().is_empty() || tree.lookup(&path)?.is_some() {
+        return Ok(());
+    }
+    let mut made = PathBuf::new();
+    for name in &path {
+        made.push(name);
+        let full = upper.join(&made);
+        fs::create_dir(&full).map_err(|e| BuildError::io("make", &full, e))?;
+        let node: Option<Node> = tree.lookup(&made)?;
+        let (mode, uid, gid) = node.map_or((0o755, 0, 0), |n| (n.entry.mode, n.entry.uid, n.entry.gid));
+        set_attributes(&full, mode, uid, gid)?;
+    }
+    Ok(())
+}
+
+/// The host's certificate authorities, for tools behind a company's proxy: a file in memory and the variables that
+/// tools look at. Nothing of it is in a cache key or in the image.
+fn host_ca(bundle: &Path, spec: &mut sandbox::Spec, env: &mut Vec<(String, String)>) -> Result<()> {
+    const PLACE: &str = "/run/cooperage/ca-certificates.crt";
+    let content = fs::read(bundle).map_err(|e| {
+        BuildError::new(Kind::Input, format!("cannot read the CA certificates {}: {e}", bundle.display()))
+            .hint("name a PEM bundle with --host-ca=FILE")
+    })?;
+    let kind = sandbox::MountKind::File { content, mode: 0o444, uid: 0, gid: 0 };
+    spec.mounts.push(sandbox::Mount::new(PLACE, kind));
+    for name in [
+        "SSL_CERT_FILE",
+        "CURL_CA_BUNDLE",
+        "REQUESTS_CA_BUNDLE",
+        "PIP_CERT",
+        "NODE_EXTRA_CA_CERTS",
+        "GIT_SSL_CAINFO",
+        "CARGO_HTTP_CAINFO",
+        "AWS_CA_BUNDLE",
+    ] {
+        if !env.iter().any(|(n, _)| n == name) {
+            env.push((name.to_owned(), PLACE.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+fn signal_name(number: i32) -> &'static str {
+    match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        31 => "SIGSYS",
+        _ => "signal",
+    }
+}

@@ -1,0 +1,164 @@
+//! Putting an image together: config, manifest, and where each layer's bytes are.
+use crate::error::{BuildError, Kind, Result};
+use crate::event::VertexId;
+use crate::exec::StageResult;
+use crate::plan::{PlannedStage, ResolvedImage};
+use crate::request::{Annotation, AnnotationLevel};
+use crate::snapshot::{ChainLayer, Layers};
+use crate::time::rfc3339;
+use oci::media_type::{self, Compression};
+use oci::{Descriptor, Digest, ImageConfig, Manifest, Platform};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How an image is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImageOptions {
+    pub(crate) compression: Compression,
+    pub(crate) level: Option<i32>,
+    /// Whether base layers are compressed anew, too.
+    pub(crate) force: bool,
+    pub(crate) oci: bool,
+    pub(crate) annotations: Vec<Annotation>,
+}
+
+/// A layer of an image.
+#[derive(Debug, Clone)]
+pub(crate) struct ImageLayer {
+    pub(crate) descriptor: Descriptor,
+    /// The base image that it comes from, with the layer as that image has it.
+    pub(crate) base: Option<(Arc<ResolvedImage>, Descriptor)>,
+}
+
+/// An image for one platform.
+#[derive(Debug, Clone)]
+pub(crate) struct BuiltImage {
+    pub(crate) platform: Platform,
+    pub(crate) layers: Vec<ImageLayer>,
+    pub(crate) config: Vec<u8>,
+    pub(crate) config_descriptor: Descriptor,
+    pub(crate) manifest: Vec<u8>,
+    /// With the platform, as an index lists it.
+    pub(crate) descriptor: Descriptor,
+}
+
+/// Makes config and manifest. Layers that are not packed or compressed yet are now.
+pub(crate) fn assemble(
+    layers: &Layers,
+    stage: &PlannedStage,
+    result: &StageResult,
+    epoch: Option<i64>,
+    options: &ImageOptions,
+    line: VertexId,
+) -> Result<BuiltImage> {
+    let mut config: ImageConfig = stage.config.clone();
+    let mut out = Vec::new();
+    let mut diff_ids: Vec<Digest> = Vec::new();
+    let mut times: BTreeMap<String, i64> = BTreeMap::new();
+    for layer in &result.chain {
+        match layer {
+            ChainLayer::Base(image, n) => {
+                let (diff_id, descriptor) = &image.layers[*n];
+                diff_ids.push(diff_id.clone());
+                let same = media_type::layer_compression(&descriptor.media_type) == Some(options.compression);
+                if options.force && !same {
+                    layers.base_blob(image, descriptor, Some(line))?;
+                    layers.directory_or_toc(layer, Some(line))?;
+                    let (_, blob) = layers.step_blob(&layer.id(), options.compression, options.level)?;
+                    let kind = media_type::layer(options.compression, options.oci);
+                    out.push(ImageLayer { descriptor: Descriptor::new(kind, blob.digest, blob.size), base: None });
+                } else {
+                    let mut written = descriptor.clone();
+                    if let Some(compression) = media_type::layer_compression(&descriptor.media_type)
+                        && !descriptor.media_type.contains("foreign")
+                        && !descriptor.media_type.contains("nondistributable")
+                    {
+                        media_type::layer(compression, options.oci).clone_into(&mut written.media_type);
+                    }
+                    out.push(ImageLayer { descriptor: written, base: Some((Arc::clone(image), descriptor.clone())) });
+                }
+            }
+            ChainLayer::Step(id) => {
+                let (diff_id, blob) = layers.step_blob(id, options.compression, options.level)?;
+                diff_ids.push(diff_id);
+                let kind = media_type::layer(options.compression, options.oci);
+                out.push(ImageLayer { descriptor: Descriptor::new(kind, blob.digest, blob.size), base: None });
+                if let Some(meta) = layers.store.layer(id) {
+                    times.insert(id.as_str().to_owned(), meta.created);
+                }
+            }
+        }
+    }
+    config.rootfs.kind = "layers".to_owned();
+    config.rootfs.diff_ids = diff_ids;
+    finish_history(&mut config, result, &times, epoch);
+
+    let json = |value: serde_json::Result<Vec<u8>>| value.map_err(|e| BuildError::new(Kind::Io, e.to_string()));
+    let config_bytes = json(serde_json::to_vec(&config))?;
+    let config_type = if options.oci { media_type::OCI_CONFIG } else { media_type::DOCKER_CONFIG };
+    let config_descriptor = Descriptor::of(config_type, &config_bytes);
+    let mut manifest =
+        Manifest::new(config_descriptor.clone(), out.iter().map(|l| l.descriptor.clone()).collect(), options.oci);
+    let platform = config.platform();
+    let chosen = |level: AnnotationLevel| {
+        options
+            .annotations
+            .iter()
+            .filter(move |a| a.level == level)
+            .filter(|a| a.platform.as_ref().is_none_or(|p| p.distance_of(&platform) == Some(0)))
+            .map(|a| (a.key.clone(), a.value.clone()))
+            .collect::<BTreeMap<_, _>>()
+    };
+    manifest.annotations = chosen(AnnotationLevel::Manifest);
+    let manifest_bytes = json(serde_json::to_vec_pretty(&manifest))?;
+    let kind = if options.oci { media_type::OCI_MANIFEST } else { media_type::DOCKER_MANIFEST };
+    let mut descriptor = Descriptor::of(kind, &manifest_bytes);
+    descriptor.annotations = chosen(AnnotationLevel::ManifestDescriptor);
+    descriptor.platform = Some(platform.clone());
+    Ok(BuiltImage {
+        platform,
+        layers: out,
+        config: config_bytes,
+        config_descriptor,
+        manifest: manifest_bytes,
+        descriptor,
+    })
+}
+
+/// Marks the entries that came to no layer, and dates all new ones: with `SOURCE_DATE_EPOCH`, else with the time at
+/// which their layer was made, so that a build from the cache gives the same image again.
+fn finish_history(config: &mut ImageConfig, result: &StageResult, times: &BTreeMap<String, i64>, epoch: Option<i64>) {
+    let mut made: Vec<Option<i64>> = vec![None; config.history.len()];
+    for (place, layer) in &result.layers {
+        let Some(entry) = config.history.get_mut(*place) else { continue };
+        match layer {
+            None => entry.empty_layer = true,
+            Some(id) => made[*place] = times.get(id.as_str()).copied(),
+        }
+    }
+    // An entry without a layer is dated like the next one with a layer, or else the last one before it.
+    let mut last = config.history.iter().rev().find_map(|h| h.created.clone());
+    let mut following: Option<i64> = None;
+    let mut dates: Vec<Option<String>> = vec![None; config.history.len()];
+    for place in (0..config.history.len()).rev() {
+        following = made[place].or(following);
+        dates[place] = following.map(rfc3339);
+    }
+    for (place, entry) in config.history.iter_mut().enumerate() {
+        if entry.created.is_some() {
+            continue;
+        }
+        let date = match epoch {
+            Some(epoch) => rfc3339(epoch),
+            None => dates[place].clone().or_else(|| last.clone()).unwrap_or_else(|| rfc3339(0)),
+        };
+        if epoch.is_none() && dates[place].is_some() {
+            last = Some(date.clone());
+        }
+        entry.created = Some(date);
+    }
+    config.created = match epoch {
+        Some(epoch) => Some(rfc3339(epoch)),
+        None => config.history.iter().rev().find_map(|h| h.created.clone()).or(last),
+    };
+}
