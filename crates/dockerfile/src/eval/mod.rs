@@ -292,7 +292,7 @@ fn stages(
     graph.sources = dockerfile.stages.iter().map(|stage| sources(stage, &names)).collect();
     graph.target = match &options.target {
         None => dockerfile.stages.len().saturating_sub(1),
-        Some(target) => find_target(target, &names, dockerfile.stages.len())?,
+        Some(target) => find_target(target, &names)?,
     };
     Ok((images, graph))
 }
@@ -321,9 +321,9 @@ fn check_platform(
     Err(Box::new(Diagnostic::error("invalid-platform", text.span, message).help(help)))
 }
 
-fn find_target(target: &str, names: &BTreeMap<String, usize>, count: usize) -> Result<usize, Box<Diagnostic>> {
-    let by_index = || target.parse::<usize>().ok().filter(|index| *index < count);
-    names.get(&target.to_lowercase()).copied().or_else(by_index).ok_or_else(|| {
+/// A target is a name; BuildKit takes no numbers here.
+fn find_target(target: &str, names: &BTreeMap<String, usize>) -> Result<usize, Box<Diagnostic>> {
+    names.get(&target.to_lowercase()).copied().ok_or_else(|| {
         let message = format!("target stage {target:?} could not be found");
         let help = match suggest::nearest(target, names.keys().map(String::as_str)) {
             Some(near) => format!("did you mean {near}?"),

@@ -1,6 +1,7 @@
 //! Here-documents: finding `<<NAME` on an instruction's line and reading the lines behind it.
 use super::line::{Lines, Slice};
-use crate::{Diagnostic, Span, ast::Heredoc, expand::Expander};
+use crate::ast::{CommandLine, Heredoc, Run};
+use crate::{Diagnostic, Span, expand::Expander};
 
 /// `<<NAME` as it stands on the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +72,39 @@ pub(super) fn read(
         });
     }
     Ok(heredocs)
+}
+
+/// What a `RUN` with here-documents runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunScript {
+    /// This text, by the shell. It is also what the image's history shows.
+    Shell(String),
+    /// A file of this name and content, executed by itself: a body that begins with `#!`. BuildKit puts it
+    /// under `/dev/pipes/` and shows that path in the history.
+    File {
+        /// The delimiter.
+        name: String,
+        /// The body, of `<<-` without leading tabs.
+        content: String,
+    },
+}
+
+/// The script of a `RUN` with here-documents; `None` where it has none.
+///
+/// A line that is nothing but one marker stands for the body, so that it works with any shell; else the
+/// line and the bodies are put together again for the shell to read.
+pub fn run_script(run: &Run) -> Option<RunScript> {
+    let first = run.heredocs.first()?;
+    let CommandLine::Shell(line) = &run.command else { return None };
+    if marker(&line.value).is_none() {
+        let bodies = run.heredocs.iter().map(|heredoc| format!("\n{}{}", heredoc.raw, heredoc.name));
+        return Some(RunScript::Shell(line.value.clone() + &bodies.collect::<String>()));
+    }
+    let content = first.content.clone();
+    if content.starts_with("#!") {
+        return Some(RunScript::File { name: first.name.clone(), content });
+    }
+    Some(RunScript::Shell(content))
 }
 
 fn unterminated(source: &str, start: usize, marker: &Marker, span: Span) -> Diagnostic {

@@ -163,6 +163,22 @@ fn here_documents() {
 }
 
 #[test]
+fn scripts_of_here_documents() {
+    let script = |source: &str| match first(source).kind {
+        Kind::Run(run) => run_script(&run),
+        _ => None,
+    };
+    let shell = |text: &str| Some(RunScript::Shell(text.to_owned()));
+    assert_eq!(script("RUN <<EOF\na\nEOF"), shell("a\n"));
+    assert_eq!(script("RUN <<-'EOF'\n\ta\n\tEOF"), shell("a\n"));
+    assert_eq!(script("RUN cat <<-EOF | b\n\ta\n\tEOF"), shell("cat <<-EOF | b\n\ta\nEOF"));
+    assert_eq!(script("RUN <<A <<B\n1\nA\n2\nB"), shell("<<A <<B\n1\nA\n2\nB"));
+    let file = RunScript::File { name: "EOF".into(), content: "#!/bin/x\na\n".into() };
+    assert_eq!(script("RUN <<-EOF\n\t#!/bin/x\n\ta\nEOF"), Some(file));
+    assert_eq!(script("RUN a"), None);
+}
+
+#[test]
 fn here_documents_that_are_none() {
     for source in ["RUN [\"cat\", \"<<EOF\"]", "RUN cat <<< EOF", "RUN echo 1 << 2", "RUN echo 'x <<EOF'", "CMD <<EOF"]
     {
