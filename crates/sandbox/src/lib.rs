@@ -34,6 +34,8 @@ mod spec;
 mod sys;
 mod wire;
 
+pub mod doctor;
+pub mod intercept;
 pub mod probe;
 pub mod userns;
 

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Box<dyn std::error::Error>> {
+    let mut entered = Ok(sandbox::userns::Entered::NotNeeded);
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|arg| arg == "--userns") && args.len() >= 4 {
         let path = "/usr/local/bin:/usr/bin:/bin".into();
@@ -29,16 +30,28 @@ fn run() -> Result<u8, Box<dyn std::error::Error>> {
             subgid: args[3].clone().into(),
             path,
         };
-        let entered = sandbox::userns::enter(&options)?;
+        entered = sandbox::userns::enter(&options);
+        let entered = entered.clone()?;
         io::Write::write_all(&mut io::stderr(), format!("{}\n", serde_json::to_string(&entered)?).as_bytes())?;
         args.drain(..4);
     }
     if let [probe, dir] = &args[..]
         && probe == "--probe"
     {
-        let probes = sandbox::probe::probes(&sandbox::Launcher::of_this_program()?, dir.as_ref());
-        let choice = sandbox::choose(None, &probes);
-        let text = serde_json::to_string_pretty(&(probes, choice))?;
+        let clues = sandbox::doctor::Clues {
+            env: &|name| std::env::var(name).ok(),
+            exists: &|path| path.exists(),
+            read: &|path| std::fs::read_to_string(path).ok(),
+        };
+        let around = sandbox::doctor::Surroundings {
+            store: dir.into(),
+            path: std::env::var_os("PATH").unwrap_or_default(),
+            entered,
+            requested: None,
+            clues,
+        };
+        let report = sandbox::doctor::report(&sandbox::Launcher::of_this_program()?, &around);
+        let text = serde_json::to_string_pretty(&report)?;
         io::Write::write_all(&mut io::stdout(), format!("{text}\n").as_bytes())?;
         return Ok(0);
     }

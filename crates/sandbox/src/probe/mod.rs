@@ -111,19 +111,21 @@ pub fn probes(launcher: &Launcher, store: &Path) -> Probes {
         vec![
             Primitive::Namespaces,
             Primitive::Overlay(store.clone()),
-            Primitive::Chroot(store),
+            Primitive::Chroot(store.clone()),
+            Primitive::Mknod(store),
             Primitive::SeccompTrap,
             Primitive::Openat2,
         ],
     );
-    let [namespaces, overlay, chroot, trap, openat2] = match <[_; 5]>::try_from(results) {
+    let [namespaces, overlay, chroot, mknod, trap, openat2] = match <[_; 6]>::try_from(results) {
         Ok(results) => results,
         Err(_) => std::array::from_fn(|_| Err(Why::said("try the primitives", "the helper's answer is broken"))),
     };
     Probes {
         namespaces: namespaces.map(drop),
         overlay: overlay.and_then(|detail| overlay_support(&detail)),
-        chroot: chroot.map(drop),
+        // Without mounts, /dev/null has to be made.
+        chroot: chroot.and(mknod).map(drop),
         intercept: trap.and(openat2).map(drop),
     }
 }

@@ -104,7 +104,7 @@ pub(crate) mod interpret {
     use super::*;
 
     pub(crate) fn run(program: &Program, arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
-        let mut data = vec![0u8; 64];
+        let mut data = [0u8; 64];
         data[..4].copy_from_slice(&number.to_le_bytes());
         data[4..8].copy_from_slice(&arch.to_le_bytes());
         for (index, argument) in arguments.iter().enumerate() {

@@ -1,0 +1,289 @@
+//! The mounts of a step without mount(2): which path of the guest leads to which file of the builder, and the doors.
+//!
+//! A mount covers a directory or file of the tree: its door. While the step runs a door has no permission bits, so
+//! that the kernel refuses to go through it and the agent looks the mount up. [`Doors::open`] puts the bits back.
+
+use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use agent::protocol::{MOUNT_FILE, MOUNT_PROC, MOUNT_READ_ONLY, MOUNT_SYSTEM};
+use rustix::fs::{Mode, OFlags};
+
+use crate::child::{Context, Setup};
+use crate::error::SetupError;
+use crate::mountpoint::Made;
+use crate::root::Root;
+use crate::spec::{MountKind, Spec};
+
+/// Devices that every step finds in /dev.
+const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "ptmx"];
+
+/// One mount, ready for the configuration.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Canonical path in the guest's view.
+    pub(crate) target: PathBuf,
+    /// Path in the builder's view; for a file in memory its magic link, which the launcher fills in.
+    pub(crate) source: PathBuf,
+    /// The directory, or the file in memory.
+    pub(crate) fd: Option<OwnedFd>,
+    /// `MOUNT_*`.
+    pub(crate) flags: u32,
+    /// Inode number of the door.
+    pub(crate) door: u64,
+    /// Whether the place's own kernel decides who may do what there (no Landlock rule is needed for files in memory).
+    pub(crate) in_memory: bool,
+}
+
+/// Everything that was changed in the tree for the mounts.
+#[derive(Debug, Default)]
+pub(crate) struct Doors {
+    closed: Vec<(PathBuf, u32)>,
+    made: Made,
+    scratch: Option<PathBuf>,
+    tree: PathBuf,
+}
+
+impl Doors {
+    /// Puts the tree back as it was: permission bits, and no mount point that was made for the step.
+    pub(crate) fn open(self) -> Result<(), (PathBuf, io::Error)> {
+        for (path, mode) in self.closed.iter().rev() {
+            // The step cannot have replaced a door by a link: it is looked at without following.
+            match std::fs::symlink_metadata(path) {
+                Ok(found) if !found.is_symlink() => {
+                    std::fs::set_permissions(path, Permissions::from_mode(*mode)).map_err(|e| (path.clone(), e))?;
+                }
+                _ => {}
+            }
+        }
+        if let Some(scratch) = &self.scratch {
+            make_removable(scratch);
+            std::fs::remove_dir_all(scratch).map_err(|e| (scratch.clone(), e))?;
+        }
+        self.made.remove(&self.tree)
+    }
+}
+
+/// Gives the owner all rights on what the step left in its scratch directories.
+fn make_removable(dir: &Path) {
+    let _ = std::fs::set_permissions(dir, Permissions::from_mode(0o700));
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_removable(&entry.path());
+        }
+    }
+}
+
+/// Builds the list of mounts.
+pub(crate) struct Builder<'a> {
+    tree: &'a Path,
+    root: Root,
+    places: Vec<Place>,
+    doors: Doors,
+    scratch_count: u32,
+    /// Doors that are shut when all mounts are laid out: later mounts may be looked for through them.
+    open_doors: Vec<OwnedFd>,
+}
+
+impl<'a> Builder<'a> {
+    /// Begins with nothing mounted in `tree`, a canonical path.
+    pub(crate) fn new(tree: &'a Path) -> Setup<Self> {
+        let fd = rustix::fs::open(tree, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .context(|| format!("open the root file system {}", tree.display()))?;
+        let doors = Doors { tree: tree.to_owned(), ..Doors::default() };
+        Ok(Builder { tree, root: Root::new(fd), places: Vec::new(), doors, scratch_count: 0, open_doors: Vec::new() })
+    }
+
+    /// Everything: the system's directories and the mounts of the spec.
+    pub(crate) fn all(mut self, spec: &Spec) -> (Setup<Vec<Place>>, Doors) {
+        let result = self.try_all(spec);
+        self.places.sort_by_key(|place| std::cmp::Reverse(place.target.as_os_str().len()));
+        (result.map(|()| self.places), self.doors)
+    }
+
+    fn try_all(&mut self, spec: &Spec) -> Setup<()> {
+        self.bind("/proc", Path::new("/proc"), MOUNT_PROC | MOUNT_SYSTEM)?;
+        self.bind("/sys", Path::new("/sys"), MOUNT_READ_ONLY | MOUNT_SYSTEM)?;
+        let dev = self.scratch(0o755)?;
+        for name in DEVICES {
+            std::fs::write(dev.join(name), b"").context(|| "make /dev")?;
+        }
+        for name in ["pts", "shm", "mqueue"] {
+            std::fs::create_dir(dev.join(name)).context(|| "make /dev")?;
+        }
+        for (name, target) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+        ] {
+            std::os::unix::fs::symlink(target, dev.join(name)).context(|| "make /dev")?;
+        }
+        self.bind("/dev", &dev, 0)?;
+        for name in DEVICES {
+            let device = Path::new("/dev").join(name);
+            // /dev/ptmx is a link to pts/ptmx in a container.
+            let Ok(source) = device.canonicalize() else { continue };
+            self.add(&device, &source, MOUNT_FILE | MOUNT_SYSTEM)?;
+        }
+        if Path::new("/dev/pts").is_dir() {
+            self.bind("/dev/pts", Path::new("/dev/pts"), MOUNT_SYSTEM)?;
+        }
+        let shm = self.scratch(0o1777)?;
+        self.bind("/dev/shm", &shm, 0)?;
+        for mount in &spec.mounts {
+            self.mount(&mount.target, &mount.kind)?;
+        }
+        for fd in &self.open_doors {
+            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            std::fs::set_permissions(&link, Permissions::from_mode(0)).context(|| "shut a mount point")?;
+        }
+        Ok(())
+    }
+
+    fn mount(&mut self, target: &Path, kind: &MountKind) -> Setup<()> {
+        match kind {
+            MountKind::Bind { source, readonly } => {
+                let flags = if *readonly { MOUNT_READ_ONLY } else { 0 };
+                let source = source.canonicalize().context(|| format!("find {}", source.display()))?;
+                let file = if source.is_dir() { 0 } else { MOUNT_FILE };
+                self.add(target, &source, flags | file)
+            }
+            MountKind::Scratch { source, scratch } => {
+                let copy = scratch.join("copy");
+                copy_tree(source, &copy).context(|| format!("copy {} for a mount", source.display()))?;
+                self.add(target, &copy, if copy.is_dir() { 0 } else { MOUNT_FILE })
+            }
+            MountKind::Tmpfs { mode, .. } => {
+                let dir = self.scratch(*mode)?;
+                self.add(target, &dir, 0)
+            }
+            MountKind::File { content, mode, .. } => self.file_in_memory(target, content, *mode),
+            MountKind::Socket { source } => {
+                let source = source.canonicalize().context(|| format!("find the socket {}", source.display()))?;
+                self.add(target, &source, MOUNT_FILE)
+            }
+        }
+    }
+
+    fn bind(&mut self, target: &str, source: &Path, flags: u32) -> Setup<()> {
+        self.add(Path::new(target), source, flags)
+    }
+
+    /// A new directory that goes with the step. It lies beside the tree: there is room, and the file system is the same.
+    fn scratch(&mut self, mode: u32) -> Setup<PathBuf> {
+        let base = match &self.doors.scratch {
+            Some(base) => base.clone(),
+            None => {
+                let mut name = self.tree.file_name().unwrap_or(OsStr::new("tree")).to_owned();
+                name.push(format!(".step-{}", std::process::id()));
+                let base = self.tree.with_file_name(name);
+                std::fs::create_dir(&base).context(|| format!("make {}", base.display()))?;
+                self.doors.scratch = Some(base.clone());
+                base
+            }
+        };
+        let dir = base.join(self.scratch_count.to_string());
+        self.scratch_count += 1;
+        std::fs::create_dir(&dir).context(|| format!("make {}", dir.display()))?;
+        std::fs::set_permissions(&dir, Permissions::from_mode(mode | 0o700)).context(|| "set the mode of a tmpfs")?;
+        Ok(dir)
+    }
+
+    fn file_in_memory(&mut self, target: &Path, content: &[u8], mode: u32) -> Setup<()> {
+        let action = || format!("make the file {} in memory", target.display());
+        let fd = rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC).context(action)?;
+        let mut rest = content;
+        while !rest.is_empty() {
+            let written = rustix::io::write(&fd, rest).context(action)?;
+            rest = &rest[written..];
+        }
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & 0o7777)).context(action)?;
+        let (target, door) = self.close(target, false)?;
+        let place = Place { target, source: PathBuf::new(), fd: Some(fd), flags: MOUNT_FILE, door, in_memory: true };
+        self.push(place);
+        Ok(())
+    }
+
+    fn add(&mut self, target: &Path, source: &Path, flags: u32) -> Setup<()> {
+        let dir = flags & MOUNT_FILE == 0;
+        let (target, door) = self.close(target, dir)?;
+        let fd = if dir {
+            let how = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let fd = rustix::fs::open(source, how, Mode::empty());
+            Some(fd.context(|| format!("open {} for the mount on {}", source.display(), target.display()))?)
+        } else {
+            None
+        };
+        self.push(Place { target, source: source.to_owned(), fd, flags, door, in_memory: false });
+        Ok(())
+    }
+
+    /// A later mount on the same target hides the earlier one.
+    fn push(&mut self, place: Place) {
+        self.places.retain(|old| old.target != place.target);
+        self.places.push(place);
+    }
+
+    /// Makes the mount point where it is missing and shuts it. Its canonical path and inode number; number 0 where it
+    /// lies in another mount, whose files are not touched.
+    fn close(&mut self, target: &Path, dir: bool) -> Setup<(PathBuf, u64)> {
+        let action = || format!("make the mount point {}", target.display());
+        let resolved = self.root.resolve(target).context(action)?;
+        let canonical = Path::new("/").join(&resolved.path).join(resolved.missing.iter().collect::<PathBuf>());
+        if canonical == Path::new("/") {
+            return Err(SetupError {
+                action: format!("mount on {}", target.display()),
+                errno: libc::EINVAL,
+                hint: Some("the root itself cannot be covered; mount on a directory below it".into()),
+            });
+        }
+        let covered = self.places.iter().any(|place| canonical.starts_with(&place.target));
+        if covered {
+            let door = self.door_of(&canonical);
+            return Ok((canonical, door));
+        }
+        let fd = self.doors.made.ensure(&self.root, None, target, dir).context(action)?;
+        let path = self.tree.join(canonical.strip_prefix("/").unwrap_or(&canonical));
+        let stat = rustix::fs::fstat(fd.as_fd()).context(action)?;
+        self.doors.closed.push((path, stat.st_mode & 0o7777));
+        self.open_doors.push(fd);
+        Ok((canonical, stat.st_ino))
+    }
+
+    fn door_of(&self, canonical: &Path) -> u64 {
+        // A mount in a mount: where its source has a file of this name, that is the door.
+        let outer =
+            self.places.iter().filter(|p| canonical.starts_with(&p.target)).max_by_key(|p| p.target.as_os_str().len());
+        let Some(outer) = outer else { return 0 };
+        let rest = canonical.strip_prefix(&outer.target).unwrap_or(Path::new(""));
+        std::fs::symlink_metadata(outer.source.join(rest)).map_or(0, |found| found.ino())
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    let found = std::fs::symlink_metadata(from)?;
+    if found.is_symlink() {
+        return std::os::unix::fs::symlink(std::fs::read_link(from)?, to);
+    }
+    if !found.is_dir() {
+        return std::fs::copy(from, to).map(drop);
+    }
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        copy_tree(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    std::fs::set_permissions(to, Permissions::from_mode(found.mode() & 0o7777 | 0o700))
+}
+
+/// The bytes of a path.
+pub(crate) fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}

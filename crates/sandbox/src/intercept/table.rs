@@ -1,0 +1,270 @@
+//! The ownership table on the builder's side: what a step believed of its files, kept from step to step and read by
+//! the layer.
+//!
+//! ```text
+//! file     = "coopown1" count(u64) entry*                                        all numbers little endian
+//! entry    = ino(u64) seconds(i64) nanoseconds(u32) flags(u32: 1 owner, 2 mode)
+//!            uid(u32) gid(u32) mode(u32) major(u32) minor(u32) xattrs(u32) xattr*
+//! xattr    = name length(u32) value length(u32) name value
+//! ```
+//! Entries are sorted by key, so that equal tables are equal files.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use agent::table::{Key, Table};
+
+/// A file: inode number and birth time (an inode number alone is used again after a file is deleted).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileKey {
+    /// Inode number.
+    pub ino: u64,
+    /// Birth time: seconds since 1970. 0 where the file system keeps none.
+    pub seconds: i64,
+    /// Birth time: nanoseconds.
+    pub nanoseconds: u32,
+}
+
+/// What is remembered of one file. What is `None` is as the file system says, an owner that is the builder's own user
+/// counting as root.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// uid and gid.
+    pub owner: Option<(u32, u32)>,
+    /// File type and permission bits, as in `st_mode`.
+    pub mode: Option<u32>,
+    /// Major and minor number of a device node.
+    pub rdev: (u32, u32),
+    /// Extended attributes of the namespaces `security.` and `trusted.`.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// A table of what is remembered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnershipTable {
+    entries: BTreeMap<FileKey, Remembered>,
+}
+
+const MAGIC: &[u8; 8] = b"coopown1";
+
+impl OwnershipTable {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What is remembered of a file.
+    pub fn get(&self, key: FileKey) -> Option<&Remembered> {
+        self.entries.get(&key)
+    }
+
+    /// All entries, sorted by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&FileKey, &Remembered)> {
+        self.entries.iter()
+    }
+
+    /// Remembers something of a file; nothing at all forgets the file.
+    pub fn insert(&mut self, key: FileKey, facts: Remembered) {
+        if facts == Remembered::default() {
+            self.entries.remove(&key);
+        } else {
+            self.entries.insert(key, facts);
+        }
+    }
+
+    /// Number of files.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Keeps only files for which `alive` holds: deleted files stay in a table until somebody knows that they are gone.
+    pub fn retain(&mut self, mut alive: impl FnMut(&FileKey) -> bool) {
+        self.entries.retain(|key, _| alive(key));
+    }
+
+    /// Reads a table; a missing file is an empty table.
+    pub fn load(path: &Path) -> io::Result<Self> {
+        match std::fs::read(path) {
+            Ok(bytes) => Self::parse(&bytes).ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("{}: not an ownership table", path.display()))
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the table, by way of a temporary file beside it.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(&self.to_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    }
+
+    /// The table as a file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(16 + self.entries.len() * 48);
+        out.extend(MAGIC);
+        out.extend((self.entries.len() as u64).to_le_bytes());
+        for (key, facts) in &self.entries {
+            out.extend(key.ino.to_le_bytes());
+            out.extend(key.seconds.to_le_bytes());
+            out.extend(key.nanoseconds.to_le_bytes());
+            let flags = u32::from(facts.owner.is_some()) | u32::from(facts.mode.is_some()) << 1;
+            let (uid, gid) = facts.owner.unwrap_or_default();
+            let count = u32::try_from(facts.xattrs.len()).unwrap_or(u32::MAX);
+            for number in [flags, uid, gid, facts.mode.unwrap_or(0), facts.rdev.0, facts.rdev.1, count] {
+                out.extend(number.to_le_bytes());
+            }
+            for (name, value) in &facts.xattrs {
+                for part in [name, value] {
+                    out.extend(u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+                }
+                out.extend(name);
+                out.extend(value);
+            }
+        }
+        out
+    }
+
+    /// Reads the table from a file's content; `None` where it is none.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(MAGIC)?;
+        let mut table = Self::default();
+        let count = u64::from_le_bytes(take(&mut rest)?);
+        for _ in 0..count {
+            let key = FileKey {
+                ino: u64::from_le_bytes(take(&mut rest)?),
+                seconds: i64::from_le_bytes(take(&mut rest)?),
+                nanoseconds: u32::from_le_bytes(take(&mut rest)?),
+            };
+            let mut numbers = [0u32; 7];
+            for number in &mut numbers {
+                *number = u32::from_le_bytes(take(&mut rest)?);
+            }
+            let [flags, uid, gid, mode, major, minor, xattrs] = numbers;
+            let mut facts = Remembered {
+                owner: (flags & 1 != 0).then_some((uid, gid)),
+                mode: (flags & 2 != 0).then_some(mode),
+                rdev: (major, minor),
+                xattrs: BTreeMap::new(),
+            };
+            for _ in 0..xattrs {
+                let name = u32::from_le_bytes(take(&mut rest)?) as usize;
+                let value = u32::from_le_bytes(take(&mut rest)?) as usize;
+                let (name, tail) = rest.split_at_checked(name)?;
+                let (value, tail) = tail.split_at_checked(value)?;
+                rest = tail;
+                facts.xattrs.insert(name.to_vec(), value.to_vec());
+            }
+            table.entries.insert(key, facts);
+        }
+        rest.is_empty().then_some(table)
+    }
+
+    /// Puts everything into the memory that a step shares. The number of entries that found no room.
+    pub(crate) fn store(&self, memory: Table) -> usize {
+        let mut lost = 0;
+        for (key, facts) in &self.entries {
+            let at = Key { ino: key.ino, sec: key.seconds, nsec: key.nanoseconds };
+            let mut kept = true;
+            if let Some(owner) = facts.owner {
+                kept &= memory.set_owner(at, Some(owner));
+            }
+            if let Some(mode) = facts.mode {
+                kept &= memory.set_mode(at, Some((mode, facts.rdev)));
+            }
+            // A directory that may give its group to new files: the agent then looks before it creates.
+            let may_inherit = facts.mode.is_none_or(|mode| mode & libc::S_IFMT == libc::S_IFDIR && mode & 0o2000 != 0);
+            if may_inherit && facts.owner.is_some_and(|(_, gid)| gid != 0) {
+                memory.header().setgid_dirs.store(1, std::sync::atomic::Ordering::Relaxed);
+            }
+            for (name, value) in &facts.xattrs {
+                kept &= memory.set_xattr(at, name, Some(value));
+            }
+            lost += usize::from(!kept);
+        }
+        lost
+    }
+
+    /// Reads the memory that a step shared, when its last process is gone.
+    pub(crate) fn collect(memory: Table) -> Self {
+        let mut table = Self::default();
+        for (key, found) in memory.iter() {
+            let facts = Remembered {
+                owner: found.owner,
+                mode: found.mode.map(|(mode, _)| mode),
+                rdev: found.mode.map_or((0, 0), |(_, rdev)| rdev),
+                xattrs: memory.xattrs(key).map(|(name, value)| (name.to_vec(), value.to_vec())).collect(),
+            };
+            table.insert(FileKey { ino: key.ino, seconds: key.sec, nanoseconds: key.nsec }, facts);
+        }
+        table
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_at_checked(N)?;
+    *rest = tail;
+    head.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> OwnershipTable {
+        let mut table = OwnershipTable::new();
+        let key = |ino| FileKey { ino, seconds: 1_763_700_000, nanoseconds: 123_456_789 };
+        table.insert(key(9), Remembered { owner: Some((33, 34)), ..Remembered::default() });
+        let device = Remembered { mode: Some(0o20666), rdev: (1, 3), ..Remembered::default() };
+        table.insert(key(3), device);
+        let xattrs = BTreeMap::from([(b"security.capability".to_vec(), vec![1, 0, 0, 2])]);
+        table.insert(key(4), Remembered { owner: Some((0, 5)), xattrs, ..Remembered::default() });
+        table.insert(key(8), Remembered::default());
+        table
+    }
+
+    #[test]
+    fn a_table_survives_its_file_and_its_memory() {
+        let table = example();
+        assert_eq!(table.len(), 3);
+        assert_eq!(OwnershipTable::parse(&table.to_bytes()).as_ref(), Some(&table));
+        let mut memory = vec![0u64; agent::table::shared_size(10, 4096) / 8];
+        // SAFETY: the vector holds so many zeroed bytes and outlives the table.
+        let shared = unsafe { Table::format(memory.as_mut_ptr().cast(), 10, 4096) };
+        assert_eq!(table.store(shared), 0);
+        assert_eq!(OwnershipTable::collect(shared), table);
+    }
+
+    #[test]
+    fn a_broken_file_is_an_error() {
+        let bytes = example().to_bytes();
+        for len in 0..bytes.len() {
+            assert_eq!(OwnershipTable::parse(&bytes[..len]), None, "{len}");
+        }
+        let mut longer = bytes;
+        longer.push(0);
+        assert_eq!(OwnershipTable::parse(&longer), None);
+    }
+
+    #[test]
+    fn files_come_back_and_missing_ones_are_empty() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("owners");
+        assert!(OwnershipTable::load(&path).expect("missing").is_empty());
+        example().save(&path).expect("save");
+        assert_eq!(OwnershipTable::load(&path).expect("load"), example());
+        std::fs::write(&path, "x").expect("write");
+        assert!(OwnershipTable::load(&path).expect_err("broken").to_string().contains("not an ownership table"));
+    }
+}
