@@ -2,3 +2,5 @@
 mod support;
 
 mod distribution;
+mod server;
+mod skopeo;

@@ -1,5 +1,6 @@
 //! What the tests share: tools of the system, Debian's registry, small images.
 use oci::{Descriptor, Manifest, Reference, media_type};
+use registry::serve::{DirectoryStore, Running, ServeOptions, serve};
 use registry::{Client, ClientOptions, Progress, RetryPolicy};
 use std::io::Read;
 use std::net::TcpListener;
@@ -75,10 +76,26 @@ impl DockerRegistry {
         }
         Some(registry)
     }
+}
 
-    pub(crate) fn name(&self, rest: &str) -> Reference {
-        format!("{}/{rest}", self.host).parse().unwrap()
+/// Our own server on a directory of its own.
+pub(crate) struct OwnRegistry {
+    pub(crate) host: String,
+    pub(crate) directory: tempfile::TempDir,
+    _running: Running,
+}
+
+impl OwnRegistry {
+    pub(crate) fn start(options: ServeOptions) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(directory.path()).unwrap();
+        let running = serve(store, "127.0.0.1:0".parse().unwrap(), options).unwrap();
+        Self { host: running.addr().to_string(), directory, _running: running }
     }
+}
+
+pub(crate) fn name_of(host: &str, rest: &str) -> Reference {
+    format!("{host}/{rest}").parse().unwrap()
 }
 
 /// Options that do not wait for long.
