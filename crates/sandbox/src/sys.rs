@@ -309,3 +309,36 @@ pub(crate) fn exec_probe(program: BorrowedFd<'_>) -> io::Result<()> {
         _ => Err(io::Error::other("the program was killed")),
     }
 }
+
+/// Blocks SIGCHLD and returns a descriptor that is readable when one is pending.
+pub(crate) fn child_signals() -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: an empty set is filled and passed by pointers that outlive the calls.
+    let fd = check(unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut());
+        libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    })?;
+    // SAFETY: the descriptor was just made and has no other owner.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
+}
+
+/// Reads a non-blocking descriptor empty.
+pub(crate) fn drain(fd: BorrowedFd<'_>) {
+    let mut buffer = [0u8; 1024];
+    while matches!(rustix::io::read(fd, &mut buffer[..]), Ok(got) if got > 0) {}
+}
+
+/// Reaps one child that has ended already; `None` when there is none.
+pub(crate) fn reap() -> io::Result<Option<(Pid, Ended)>> {
+    let mut raw = 0;
+    // SAFETY: `raw` outlives the call.
+    match check(unsafe { libc::waitpid(-1, &raw mut raw, libc::WNOHANG | libc::__WALL) }) {
+        Ok(0) => Ok(None),
+        Ok(pid) => Ok(Some((pid, Ended::from_raw(raw)))),
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -13,19 +13,25 @@ use rustix::fs::FileType;
 use rustix::process::{Gid, Uid};
 
 use super::{Context, Report, Setup};
+use crate::isolation::Isolation;
 use crate::seccomp::Ownership;
-use crate::spec::{Limit, Security, Spec, User};
+use crate::spec::{Limit, Network, Security, Spec, User};
 use crate::{capability, seccomp, sys};
 
 /// Becomes the command; returns what to report when that fails.
 pub(crate) fn execute(spec: &Spec, stdio: [OwnedFd; 3]) -> Report {
-    match prepare(spec, stdio) {
+    execute_in(spec, stdio, None)
+}
+
+/// The same, after changing the root to `root`.
+pub(crate) fn execute_in(spec: &Spec, stdio: [OwnedFd; 3], root: Option<BorrowedFd<'_>>) -> Report {
+    match prepare(spec, stdio, root) {
         Ok(()) => exec(spec),
         Err(error) => Report::Failed(error),
     }
 }
 
-fn prepare(spec: &Spec, stdio: [OwnedFd; 3]) -> Setup<()> {
+fn prepare(spec: &Spec, stdio: [OwnedFd; 3], root: Option<BorrowedFd<'_>>) -> Setup<()> {
     sys::reset_signals();
     let _ = rustix::process::setsid();
     let _ = sys::new_session_keyring();
@@ -42,8 +48,16 @@ fn prepare(spec: &Spec, stdio: [OwnedFd; 3]) -> Setup<()> {
             .context(|| format!("set the limit {:?} to {}:{}", limit.limit, limit.soft, limit.hard))
             .map_err(|error| error.hint("a hard limit above the builder's own needs CAP_SYS_RESOURCE"))?;
     }
+    if let Some(root) = root {
+        rustix::process::fchdir(root).context(|| "enter the root file system")?;
+        rustix::process::chroot(".").context(|| "change the root")?;
+        rustix::process::chdir("/").context(|| "enter the root file system")?;
+    }
     rustix::process::chdir(&spec.cwd).context(|| format!("change to the working directory {}", spec.cwd.display()))?;
     confine(spec)?;
+    if spec.isolation == Isolation::Chroot && spec.network == Network::None {
+        cut_network()?;
+    }
     identity(spec)?;
     sys::close_from(3, true).context(|| "close the builder's descriptors")
 }
@@ -62,13 +76,27 @@ fn confine(spec: &Spec) -> Setup<()> {
     }
     let ownership = if spec.fake_ownership { Ownership::Fake } else { Ownership::Real };
     let filter = seccomp::filter(confined, ownership);
+    match install(&filter) {
+        // The chroot isolation lacks the capability for a filter; the place's own is in force.
+        Err(error) if spec.isolation == Isolation::Chroot && error.raw_os_error() == Some(libc::EACCES) => {}
+        result => result.context(|| "install the system call filter")?,
+    }
+    if confined { capability::limit_to_default().context(|| "drop capabilities") } else { Ok(()) }
+}
+
+fn install(filter: &seccomp::Program) -> io::Result<()> {
     // Without SPEC_ALLOW, kernels before 5.16 slow every filtered process down.
     match sys::install_filter(filter.instructions(), libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => sys::install_filter(filter.instructions(), 0),
         result => result,
     }
-    .context(|| "install the system call filter")?;
-    if confined { capability::limit_to_default().context(|| "drop capabilities") } else { Ok(()) }
+    .map(drop)
+}
+
+/// Refuses Internet sockets where there is no network namespace to be had.
+fn cut_network() -> Setup<()> {
+    rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
+    install(&seccomp::no_network()).context(|| "install the filter that refuses Internet sockets")
 }
 
 fn identity(spec: &Spec) -> Setup<()> {

@@ -7,6 +7,7 @@
 //! sets up the root file system, starts the command, reaps what the command leaves behind, and reports. Both are
 //! single-threaded and never run code of the image.
 
+mod chroot;
 mod command;
 mod devices;
 mod init;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use mounts::mount_overlay;
 
 use crate::error::SetupError;
+use crate::isolation::Isolation;
 use crate::launch::Status;
 use crate::mountpoint::Made;
 use crate::spec::Spec;
@@ -91,7 +93,11 @@ fn main() -> i32 {
     }
     match wire::receive_with_fds(&control) {
         Ok((Order::Run(spec), fds)) => match <[OwnedFd; 3]>::try_from(fds) {
-            Ok(stdio) => keeper::run(&spec, stdio, control),
+            Ok(stdio) => match spec.isolation {
+                Isolation::Namespaces => keeper::run(&spec, stdio, control),
+                Isolation::Chroot => chroot::run(&spec, stdio, control),
+                Isolation::Intercept => failed(io::ErrorKind::Unsupported.into(), "intercept system calls"),
+            },
             Err(_) => failed(io::ErrorKind::InvalidData.into(), "receive the step's standard descriptors"),
         },
         Ok((Order::Probe(primitives), _)) => {

@@ -4,4 +4,5 @@ mod bpf;
 mod policy;
 mod table;
 
-pub(crate) use policy::{Ownership, filter};
+pub(crate) use bpf::Program;
+pub(crate) use policy::{Ownership, filter, no_network};

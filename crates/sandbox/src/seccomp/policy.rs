@@ -12,6 +12,8 @@ const EPERM: Action = Action::Errno(libc::EPERM as u16);
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
 
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+const EACCES: Action = Action::Errno(libc::EACCES as u16);
 const SUCCESS: Action = Action::Errno(0);
 /// Pretending goes for device nodes only: pipes, sockets and files can be made.
 const DEVICES: [u32; 2] = [libc::S_IFCHR, libc::S_IFBLK];
@@ -22,6 +24,8 @@ const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
 const AUDIT_ARCH_ARM: u32 = 0x4000_0028;
 /// x32 calls have this bit in their number.
 const X32_BIT: u32 = 0x4000_0000;
+/// Only i386 has it.
+const I386_SOCKETCALL: u32 = 102;
 /// Calls of 32-bit arm that exist nowhere else (cacheflush, set_tls, …).
 const ARM_PRIVATE: std::ops::Range<u32> = 0xf_0001..0xf_0007;
 
@@ -41,6 +45,27 @@ const REFUSED_FAMILIES: [u32; 2] = [38, 40];
 /// PER_LINUX, PER_LINUX32, UNAME26, both, and the query.
 const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
+/// AF_INET, AF_INET6 and AF_PACKET.
+const INTERNET_FAMILIES: [u32; 3] = [2, 10, 17];
+
+/// A filter that refuses Internet sockets, as if no interface existed, and allows everything else. 32-bit programs
+/// have a second way to make sockets (socketcall), whose arguments a filter cannot see: it is refused altogether.
+pub(crate) fn no_network() -> Program {
+    let mut program = Program::default();
+    for (arch, column) in architectures() {
+        let mut body = Program::default();
+        body.load_number();
+        if matches!(column, Column::I386) {
+            body.number_is(I386_SOCKETCALL, ENOSYS);
+        }
+        body.argument(number(&SOCKET, column), 0, u32::MAX, &INTERNET_FAMILIES, false, EACCES);
+        body.ret(Action::Allow);
+        program.architecture(arch, body);
+    }
+    program.ret(Action::Allow);
+    program
+}
+
 /// What the filter does about calls that need more than one id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ownership {
@@ -53,16 +78,19 @@ pub(crate) enum Ownership {
 /// The default filter for this machine. `confine` is false for insecure steps, which need the filter for `Fake` only.
 pub(crate) fn filter(confine: bool, ownership: Ownership) -> Program {
     let mut program = Program::default();
-    let pair = if cfg!(target_arch = "aarch64") {
-        [(AUDIT_ARCH_AARCH64, Column::Aarch64), (AUDIT_ARCH_ARM, Column::Arm)]
-    } else {
-        [(AUDIT_ARCH_X86_64, Column::X86_64), (AUDIT_ARCH_I386, Column::I386)]
-    };
-    for (arch, column) in pair {
+    for (arch, column) in architectures() {
         program.architecture(arch, body(column, confine, ownership));
     }
     program.ret(if confine { ENOSYS } else { Action::Allow });
     program
+}
+
+fn architectures() -> [(u32, Column); 2] {
+    if cfg!(target_arch = "aarch64") {
+        [(AUDIT_ARCH_AARCH64, Column::Aarch64), (AUDIT_ARCH_ARM, Column::Arm)]
+    } else {
+        [(AUDIT_ARCH_X86_64, Column::X86_64), (AUDIT_ARCH_I386, Column::I386)]
+    }
 }
 
 fn body(column: Column, confine: bool, ownership: Ownership) -> Program {
@@ -151,6 +179,16 @@ mod tests {
         assert_eq!(native(libc::SYS_mount, [0; 6]), errno(libc::EPERM));
         let open = super::filter(false, Ownership::Fake);
         assert_eq!(run(&open, AUDIT_ARCH_X86_64, libc::SYS_mount as u32, [0; 6]), ALLOW);
+    }
+
+    #[test]
+    fn without_a_network_internet_sockets_are_refused() {
+        let filter = no_network();
+        let socket = |family: i32| run(&filter, AUDIT_ARCH_X86_64, libc::SYS_socket as u32, [family as u64; 6]);
+        assert_eq!([socket(libc::AF_INET), socket(libc::AF_INET6)], [errno(libc::EACCES); 2]);
+        assert_eq!([socket(libc::AF_UNIX), socket(libc::AF_NETLINK)], [ALLOW; 2]);
+        assert_eq!(run(&filter, AUDIT_ARCH_I386, I386_SOCKETCALL, [0; 6]), errno(libc::ENOSYS));
+        assert_eq!(run(&filter, AUDIT_ARCH_X86_64, libc::SYS_mount as u32, [0; 6]), ALLOW);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Tests that this place cannot run say why and pass; where `CI` is set, that is a failure.
 
 mod cancel;
+mod chroot;
 mod confinement;
 mod identity;
 mod mounts;
