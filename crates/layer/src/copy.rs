@@ -36,10 +36,24 @@ pub fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<Copied> {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
     };
-    let stat = fs::stat_fd(from.as_fd()).at("read the attributes of", Path::new(""))?;
-    copier.directory(from.as_fd(), to.as_fd(), Path::new(""))?;
-    copier.attributes(XattrOf::Fd(from.as_fd()), to.as_fd(), Path::new(""), &stat)?;
+    copier.walk(from, to)?;
     Ok(copier.done)
+}
+
+/// A directory that is being copied.
+struct Frame {
+    from: OwnedFd,
+    to: OwnedFd,
+    path: PathBuf,
+    stat: Statx,
+    names: std::vec::IntoIter<(CString, FileType)>,
+}
+
+impl Frame {
+    fn new(from: OwnedFd, to: OwnedFd, path: PathBuf, stat: Statx) -> Result<Self> {
+        let names = fs::list(from.as_fd()).at("list", &path)?.into_iter();
+        Ok(Self { from, to, path, stat, names })
+    }
 }
 
 struct Copier {
@@ -53,39 +67,60 @@ struct Copier {
 }
 
 impl Copier {
-    fn directory(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path) -> Result<()> {
-        for (name, _) in fs::list(from).at("list", path)? {
-            let here = path.join(OsStr::from_bytes(name.as_bytes()));
+    /// Copies with a stack of its own: trees that guests make may be deep.
+    fn walk(&mut self, from: OwnedFd, to: OwnedFd) -> Result<()> {
+        let stat = fs::stat_fd(from.as_fd()).at("read the attributes of", Path::new(""))?;
+        let mut stack = vec![Frame::new(from, to, PathBuf::new(), stat)?];
+        while let Some(frame) = stack.last_mut() {
+            let (from, to) = (frame.from.as_fd(), frame.to.as_fd());
+            let Some((name, _)) = frame.names.next() else {
+                self.attributes(XattrOf::Fd(from), to, &frame.path, &frame.stat)?;
+                stack.pop();
+                continue;
+            };
+            let here = frame.path.join(OsStr::from_bytes(name.as_bytes()));
             let stat = fs::stat(from, &name).at("read the attributes of", &here)?;
-            let Some(kind) = fs::kind(&stat) else { continue };
-            self.done.objects += 1;
-            if stat.stx_nlink > 1 && kind != Kind::Dir {
-                let id = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
-                if let Some(first) = self.names.get(&id) {
-                    self.link(first, to, &name, &here)?;
-                    continue;
-                }
-                self.names.insert(id, here.clone());
-            }
-            match kind {
-                Kind::Dir => {
-                    rustix::fs::mkdirat(to, &name, Mode::RWXU).at("create", &here)?;
-                    let inner = fs::open_dir(to, &name).at("open", &here)?;
-                    let source = fs::open_dir(from, &name).at("open", &here)?;
-                    self.directory(source.as_fd(), inner.as_fd(), &here)?;
-                    self.attributes(XattrOf::Fd(source.as_fd()), inner.as_fd(), &here, &stat)?;
-                }
-                Kind::File => {
-                    let source = walk::open(from, &name, &here)?;
-                    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    let copy = rustix::fs::openat(to, &name, flags, Mode::RUSR | Mode::WUSR).at("create", &here)?;
-                    self.content(source.as_fd(), copy.as_fd(), &here, stat.stx_size)?;
-                    self.attributes(XattrOf::Fd(source.as_fd()), copy.as_fd(), &here, &stat)?;
-                }
-                _ => self.special(from, to, &name, &here, &stat)?,
+            if fs::kind(&stat) == Some(Kind::Dir) {
+                self.done.objects += 1;
+                fs::check_depth(stack.len(), &here)?;
+                let Some(frame) = stack.last() else { break };
+                let (from, to) = (frame.from.as_fd(), frame.to.as_fd());
+                rustix::fs::mkdirat(to, &name, Mode::RWXU).at("create", &here)?;
+                let inner = fs::open_dir(to, &name).at("open", &here)?;
+                let source = fs::open_dir(from, &name).at("open", &here)?;
+                stack.push(Frame::new(source, inner, here, stat)?);
+            } else {
+                self.object(from, to, &name, &here, &stat)?;
             }
         }
         Ok(())
+    }
+
+    fn object(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &CStr,
+        path: &Path,
+        stat: &Statx,
+    ) -> Result<()> {
+        let Some(kind) = fs::kind(stat) else { return Ok(()) };
+        self.done.objects += 1;
+        if stat.stx_nlink > 1 {
+            let id = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+            if let Some(first) = self.names.get(&id) {
+                return self.link(first, to, name, path);
+            }
+            self.names.insert(id, path.to_owned());
+        }
+        if kind != Kind::File {
+            return self.special(from, to, name, path, stat);
+        }
+        let source = walk::open(from, name, path)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let copy = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR).at("create", path)?;
+        self.content(source.as_fd(), copy.as_fd(), path, stat.stx_size)?;
+        self.attributes(XattrOf::Fd(source.as_fd()), copy.as_fd(), path, stat)
     }
 
     /// Hardlinks to a path that this copy made: its parents are directories, walked one by one all the same.

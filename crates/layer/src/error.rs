@@ -37,8 +37,8 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// An entry asks for what is never done.
-    #[error("refused the archive's entry {}: {reason}", Shown(.path))]
+    /// An archive's entry or a tree asks for what is never done.
+    #[error("refused {}: {reason}", Shown(.path))]
     Refused {
         /// The entry as the archive spells it.
         path: PathBuf,

@@ -163,6 +163,18 @@ impl XattrOf<'_> {
     }
 }
 
+/// Walks hold one or two descriptors for each level, of the 1024 that a process usually has.
+pub(crate) const MAX_DEPTH: usize = 500;
+
+pub(crate) fn check_depth(depth: usize, path: &Path) -> Result<()> {
+    if depth <= MAX_DEPTH {
+        return Ok(());
+    }
+    let bytes = path.as_os_str().as_bytes();
+    let shown = Path::new(OsStr::from_bytes(&bytes[..bytes.len().min(60)]));
+    Err(Error::refused(shown, format!("directories are nested deeper than {MAX_DEPTH}")))
+}
+
 /// How deep a removal descends before it moves directories up instead: each level holds a descriptor.
 const REMOVE_DEPTH: usize = 100;
 

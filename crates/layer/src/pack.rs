@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, OsStr};
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -62,7 +62,7 @@ fn pack<W: Write>(
 ) -> Result<Toc> {
     let top = fs::open_dir(root, c".").at("open", Path::new(""))?;
     let mut packer = Packer::new(out, options, overlay);
-    packer.directory(top.as_fd(), Path::new(""), false)?;
+    packer.walk(top)?;
     Ok(packer.toc)
 }
 
@@ -111,6 +111,16 @@ pub fn pack_changes<W: Write>(
     Ok(packer.toc)
 }
 
+/// A directory that is being read.
+struct Frame {
+    fd: OwnedFd,
+    path: PathBuf,
+    complete: bool,
+    names: std::vec::IntoIter<CString>,
+    /// Lower names that are gone, the last first: they are written in order with the others.
+    gone: Vec<CString>,
+}
+
 struct Packer<'a, W: Write> {
     out: &'a mut TarWriter<W>,
     options: &'a PackOptions<'a>,
@@ -145,62 +155,76 @@ impl<'a, W: Write> Packer<'a, W> {
         !self.excluded.is_empty() && path.ancestors().any(|p| self.excluded.contains(p))
     }
 
-    /// `complete`: nothing of the lower layers shows in here.
-    fn directory(&mut self, dir: BorrowedFd<'_>, path: &Path, complete: bool) -> Result<()> {
-        let names = fs::list(dir).at("list", path)?;
-        // Lower names that are gone come in order with the others.
-        let mut gone: Vec<CString> = Vec::new();
-        if let Some(below) = self.options.below.filter(|_| complete) {
-            let lower = below.read_dir(path).into_iter().map(|(name, _)| name.as_bytes());
-            let lower = lower.filter(|n| names.binary_search_by(|(name, _)| name.as_bytes().cmp(n)).is_err());
-            gone = lower.filter_map(|n| CString::new(n).ok()).rev().collect();
-        }
-        for (name, _) in names {
-            while gone.last().is_some_and(|g| *g < name) {
-                let Some(lower) = gone.pop() else { break };
-                self.whiteout(&path.join(OsStr::from_bytes(lower.as_bytes())))?;
+    /// Walks with a stack of its own: trees that guests make may be deep.
+    fn walk(&mut self, top: OwnedFd) -> Result<()> {
+        let mut stack = vec![self.open(top, PathBuf::new(), false)?];
+        while let Some(frame) = stack.last_mut() {
+            let Some(name) = frame.names.next() else {
+                while let Some(lower) = frame.gone.pop() {
+                    self.whiteout(&frame.path.join(OsStr::from_bytes(lower.as_bytes())))?;
+                }
+                self.held.retain(|held| held.path != frame.path);
+                stack.pop();
+                continue;
+            };
+            while frame.gone.last().is_some_and(|gone| *gone < name) {
+                let Some(lower) = frame.gone.pop() else { break };
+                self.whiteout(&frame.path.join(OsStr::from_bytes(lower.as_bytes())))?;
             }
-            let here = path.join(OsStr::from_bytes(name.as_bytes()));
+            let here = frame.path.join(OsStr::from_bytes(name.as_bytes()));
             if self.excluded.contains(here.as_path()) {
                 continue;
             }
+            let dir = frame.fd.as_fd();
             let stat = fs::stat(dir, &name).at("read the attributes of", &here)?;
             match fs::kind(&stat) {
-                Some(Kind::Dir) => self.enter(dir, &name, &here, &stat, complete)?,
+                Some(Kind::Dir) => {
+                    fs::check_depth(stack.len(), &here)?;
+                    if let Some(inner) = stack.last().map(|f| self.enter(f, &name, here, &stat)).transpose()?.flatten()
+                    {
+                        stack.push(inner);
+                    }
+                }
                 Some(Kind::CharDevice) if self.overlay && (stat.stx_rdev_major, stat.stx_rdev_minor) == (0, 0) => {
                     self.whiteout(&here)?;
                 }
                 _ => self.object(dir, &name, &here, &stat)?,
             }
         }
-        while let Some(lower) = gone.pop() {
-            self.whiteout(&path.join(OsStr::from_bytes(lower.as_bytes())))?;
-        }
         Ok(())
     }
 
-    fn enter(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &Path, stat: &Statx, complete: bool) -> Result<()> {
-        let inner = fs::open_dir(dir, name).at("open", path)?;
-        let opaque = self.overlay && is_opaque(inner.as_fd(), path)?;
-        let Some(entry) = self.entry(dir, name, path, stat)? else { return Ok(()) };
-        let below = self.options.below.and_then(|below| below.lookup(path)).filter(crate::view::Node::is_dir);
-        match (self.options.below, below) {
-            (Some(_), Some(node)) if node.entry.is_none_or(|lower| same_directory(lower, &entry)) => {
-                self.hold_back(entry);
-            }
+    /// `complete`: nothing of the lower layers shows in the directory.
+    fn open(&self, fd: OwnedFd, path: PathBuf, complete: bool) -> Result<Frame> {
+        let names = fs::list(fd.as_fd()).at("list", &path)?;
+        let mut gone: Vec<CString> = Vec::new();
+        if let Some(below) = self.options.below.filter(|_| complete) {
+            let lower = below.read_dir(&path).into_iter().map(|(name, _)| name.as_bytes());
+            let lower = lower.filter(|n| names.binary_search_by(|(name, _)| name.as_bytes().cmp(n)).is_err());
+            gone = lower.filter_map(|n| CString::new(n).ok()).rev().collect();
+        }
+        let names = names.into_iter().map(|(name, _)| name).collect::<Vec<_>>().into_iter();
+        Ok(Frame { fd, path, complete, names, gone })
+    }
+
+    fn enter(&mut self, above: &Frame, name: &CStr, path: PathBuf, stat: &Statx) -> Result<Option<Frame>> {
+        let dir = above.fd.as_fd();
+        let inner = fs::open_dir(dir, name).at("open", &path)?;
+        let opaque = self.overlay && is_opaque(inner.as_fd(), &path)?;
+        let Some(entry) = self.entry(dir, name, &path, stat)? else { return Ok(None) };
+        let below = self.options.below.and_then(|below| below.lookup(&path)).filter(crate::view::Node::is_dir);
+        match below {
+            Some(node) if node.entry.is_none_or(|lower| same_directory(lower, &entry)) => self.hold_back(entry),
             _ => self.write(entry, None)?,
         }
         // Without knowledge of what lies below, the marker says it all.
         if opaque && self.options.below.is_none() {
-            self.flush_held(path, true)?;
-            self.out.opaque(path)?;
-            self.toc.items.push(TocItem::Opaque(path.to_owned()));
+            self.out.opaque(&path)?;
+            self.toc.items.push(TocItem::Opaque(path.clone()));
         }
         // Complete is what hides a lower directory, and what lies in such a one.
-        let complete = (opaque || complete) && below.is_some();
-        self.directory(inner.as_fd(), path, complete)?;
-        self.held.retain(|held| held.path != path);
-        Ok(())
+        let complete = (opaque || above.complete) && below.is_some();
+        self.open(inner, path, complete).map(Some)
     }
 
     /// Writes anything but a whiteout or the inside of a directory.
@@ -273,11 +297,11 @@ impl<'a, W: Write> Packer<'a, W> {
         }
     }
 
-    /// Writes the directories above `path` (and itself) that were held back.
-    fn flush_held(&mut self, path: &Path, itself: bool) -> Result<()> {
+    /// Writes the directories above `path` that were held back.
+    fn flush_held(&mut self, path: &Path) -> Result<()> {
         let held = std::mem::take(&mut self.held);
         for entry in held {
-            if path.starts_with(&entry.path) && (itself || path != entry.path) {
+            if path != entry.path && path.starts_with(&entry.path) {
                 self.append(entry, None)?;
             } else {
                 self.held.push(entry);
@@ -287,7 +311,7 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     fn write(&mut self, entry: Entry, file: Option<std::fs::File>) -> Result<()> {
-        self.flush_held(&entry.path, false)?;
+        self.flush_held(&entry.path)?;
         self.append(entry, file)
     }
 
@@ -308,7 +332,7 @@ impl<'a, W: Write> Packer<'a, W> {
         if self.excluded.contains(path) || self.options.below.is_some_and(|below| below.lookup(path).is_none()) {
             return Ok(());
         }
-        self.flush_held(path, false)?;
+        self.flush_held(path)?;
         self.out.whiteout(path)?;
         self.toc.items.push(TocItem::Whiteout(path.to_owned()));
         Ok(())

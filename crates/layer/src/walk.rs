@@ -12,7 +12,7 @@ use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What happens below a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,14 +104,17 @@ pub(crate) fn entry(parent: BorrowedFd<'_>, name: &CStr, path: &Path, stat: &Sta
 /// Calls `visit` for every object below `root`, parents first, names in byte order. Sockets are passed over.
 pub fn walk(root: BorrowedFd<'_>, visit: &mut dyn FnMut(Visit<'_>) -> Result<Flow>) -> Result<()> {
     let top = fs::open_dir(root, c".").at("open", Path::new(""))?;
-    level(top.as_fd(), Path::new(""), visit)
-}
-
-fn level(dir: BorrowedFd<'_>, path: &Path, visit: &mut dyn FnMut(Visit<'_>) -> Result<Flow>) -> Result<()> {
-    for (name, _) in fs::list(dir).at("list", path)? {
-        let path = path.join(OsStr::from_bytes(name.to_bytes()));
-        let stat = fs::stat(dir, &name).at("read the attributes of", &path)?;
-        let Some(mut entry) = entry(dir, &name, &path, &stat)? else { continue };
+    let names = fs::list(top.as_fd()).at("list", Path::new(""))?;
+    let mut stack = vec![(top, PathBuf::new(), names.into_iter())];
+    while let Some((dir, path, names)) = stack.last_mut() {
+        let Some((name, _)) = names.next() else {
+            stack.pop();
+            continue;
+        };
+        let dir = dir.as_fd();
+        let here = path.join(OsStr::from_bytes(name.to_bytes()));
+        let stat = fs::stat(dir, &name).at("read the attributes of", &here)?;
+        let Some(mut entry) = entry(dir, &name, &here, &stat)? else { continue };
         let flow = visit(Visit {
             entry: &mut entry,
             key: fs::key(&stat),
@@ -122,8 +125,10 @@ fn level(dir: BorrowedFd<'_>, path: &Path, visit: &mut dyn FnMut(Visit<'_>) -> R
             name: &name,
         })?;
         if flow == Flow::Continue && fs::file_type(&stat) == FileType::Directory {
-            let inner = fs::open_dir(dir, &name).at("open", &path)?;
-            level(inner.as_fd(), &path, visit)?;
+            let inner = fs::open_dir(dir, &name).at("open", &here)?;
+            let names = fs::list(inner.as_fd()).at("list", &here)?;
+            fs::check_depth(stack.len(), &here)?;
+            stack.push((inner, here, names.into_iter()));
         }
     }
     Ok(())

@@ -20,8 +20,8 @@ use std::rc::Rc;
 
 /// How many directories stay open.
 const CACHED: usize = 128;
-/// Links on the way to one entry.
-const MAX_LINKS: usize = 255;
+/// Links on the way to one entry, as the kernel has it.
+const MAX_LINKS: usize = 40;
 
 /// An open directory.
 pub(super) struct Dir {
