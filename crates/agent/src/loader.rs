@@ -202,6 +202,10 @@ pub unsafe extern "C" fn agent_load(stack: *mut usize) -> usize {
 unsafe fn first(stack: *mut usize, parcel: &crate::protocol::Parcel, report: i32) -> ! {
     // SAFETY: the ABI's layout.
     let (argv, envp) = unsafe { (stack.add(1), stack.add(2 + *stack)) };
+    // SAFETY: no pointers.
+    let _ = unsafe {
+        call!(nr::FCNTL, report, 2 /* F_SETFD */, 1 /* FD_CLOEXEC */)
+    };
     let mut command = crate::text::PathText::new();
     let mut cwd = crate::text::PathText::new();
     let result = command

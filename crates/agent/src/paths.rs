@@ -7,7 +7,7 @@
 
 use core::ffi::CStr;
 
-use crate::protocol::{MOUNT_FILE, MountEntry};
+use crate::protocol::{MOUNT_FILE, MOUNT_PROC, MountEntry};
 use crate::state::{config, fd_root};
 use crate::sys::{
     AT_FDCWD, Errno, Fd, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, R, RESOLVE_BENEATH, RESOLVE_IN_ROOT, Statx, call,
@@ -67,6 +67,9 @@ fn open_in_mount(mount: &MountEntry, path: &CStr, flags: u32, mode: u32) -> R {
     let start = rest.iter().position(|b| *b != b'/').unwrap_or(0);
     // SAFETY: a part of a C string up to its end.
     let rest = unsafe { CStr::from_bytes_with_nul_unchecked(&rest[start..]) };
+    if mount.flags & MOUNT_PROC != 0 && !walk::may_name(mount.fd, rest.to_bytes()) {
+        return Err(Errno::ENOENT);
+    }
     openat2(mount.fd, if rest.is_empty() { c"." } else { rest }, flags, mode, RESOLVE_BENEATH)
 }
 

@@ -326,13 +326,14 @@ pub fn sys_fchdir(fd: i32) -> R {
     unsafe { call!(nr::FCHDIR, fd) }
 }
 
-/// Hides what is not the guest's from a directory listing of /proc: our descriptors.
+/// Hides what is not the guest's from a directory listing of /proc: our descriptors, and processes outside.
 pub fn sys_getdents(fd: i32, buffer: usize, size: usize) -> R {
     // SAFETY: the kernel checks the guest's pointer.
     let len = unsafe { call!(nr::GETDENTS64, fd, buffer, size) }?;
     let mut from = 0;
     let mut to = 0;
     let mut in_fds = None;
+    let mut in_proc = None;
     while from + 19 <= len {
         let record = buffer + from;
         let size = usize::from(guest::read::<u16>(record + 16)?);
@@ -342,7 +343,15 @@ pub fn sys_getdents(fd: i32, buffer: usize, size: usize) -> R {
         }
         let first: u8 = guest::read(record + 19)?;
         let mut keep = true;
-        if kind == 10 && first.is_ascii_digit() {
+        if kind == 4 && first.is_ascii_digit() {
+            let mut name = crate::text::Name::new();
+            guest::string(record + 19, 256, &mut name)?;
+            let listing_proc = *in_proc.get_or_insert_with(|| {
+                let mut path = PathText::new();
+                host_path(fd, &mut path).is_ok() && path.bytes() == b"/proc"
+            });
+            keep = !listing_proc || walk::may_name(fd, name.bytes());
+        } else if kind == 10 && first.is_ascii_digit() {
             let mut name = crate::text::Name::new();
             guest::string(record + 19, 256, &mut name)?;
             if number(name.bytes()).is_some_and(|n| is_hidden(n as i32)) {

@@ -13,6 +13,8 @@ pub enum When {
     Hidden(&'static [u32]),
     /// When the low half of the first argument is one of these.
     First(&'static [u32]),
+    /// When the first argument is not the image's descriptor: the launcher executes it with the filter in place.
+    NotImage,
     /// Never: the call fails with this error number.
     Fails(u32),
     /// Never: with `--network=none` the call fails with this error number unless its first argument is AF_UNIX or
@@ -89,7 +91,7 @@ pub const TRAPS: &[(u32, When)] = &[
     (nr::UMASK, When::Always),
     (nr::UNAME, When::Always),
     (nr::EXECVE, When::Always),
-    (nr::EXECVEAT, When::Always),
+    (nr::EXECVEAT, When::NotImage),
     (nr::BIND, When::Always),
     (nr::CONNECT, When::Always),
     (nr::SENDTO, When::NotNull(4)),

@@ -108,6 +108,15 @@ fn visible(proc: i32, pid: &[u8]) -> bool {
     !matches!(readlinkat(proc, link.c(), out.spare()), Err(Errno::EACCES | Errno::EPERM))
 }
 
+/// Whether a path in /proc names no process, or one of this step.
+pub fn may_name(proc: i32, rest: &[u8]) -> bool {
+    let end = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
+    match number(&rest[..end]) {
+        Some(pid) => pid == getpid() || visible(proc, &rest[..end]),
+        None => true,
+    }
+}
+
 /// Whether a process belongs to this step.
 pub fn in_step(pid: u32) -> bool {
     let mut name = Name::new();
@@ -288,6 +297,31 @@ fn writes(flags: u32) -> bool {
     flags & O_PATH == 0 && (flags & O_ACCMODE != 0 || flags & (O_TRUNC | O_TMPFILE_BIT) != 0)
 }
 
+/// A copy of this process's own descriptor, named by its magic link.
+fn duplicate(spot: &Spot, flags: u32) -> R {
+    let mut link = Name::new();
+    let len = readlinkat(spot.dir.get(), spot.name.c(), link.spare())?;
+    link.filled(len);
+    let fd = number(spot.name.bytes()).ok_or(Errno::EACCES)?;
+    let mut mine = Name::new();
+    let len = readlinkat(AT_FDCWD, crate::text::fd_path(fd as i32).c(), mine.spare())?;
+    mine.filled(len);
+    if link.bytes() != mine.bytes() || flags & O_PATH != 0 {
+        return Err(Errno::EACCES);
+    }
+    const F_DUPFD: usize = 0;
+    const F_DUPFD_CLOEXEC: usize = 1030;
+    const F_GETFL: usize = 3;
+    // SAFETY: no pointers.
+    unsafe {
+        let open_for = call!(nr::FCNTL, fd, F_GETFL)? as u32 & O_ACCMODE;
+        if open_for != 2 && open_for != flags & O_ACCMODE {
+            return Err(Errno::EACCES);
+        }
+        call!(nr::FCNTL, fd, if flags & O_CLOEXEC != 0 { F_DUPFD_CLOEXEC } else { F_DUPFD }, 0)
+    }
+}
+
 /// Opens a path by the slow way.
 pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
     let exclusive = flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL;
@@ -313,7 +347,12 @@ pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
             }
             openat(spot.dir.get(), spot.name.c(), flags | O_NOFOLLOW, mode)
         }
-        Last::Magic => openat(spot.dir.get(), spot.name.c(), flags & !O_NOFOLLOW, mode),
+        Last::Magic => match openat(spot.dir.get(), spot.name.c(), flags & !O_NOFOLLOW, mode) {
+            // A file of the builder's that the step got as its output: it may be used, not opened. For /dev/stdout and
+            // the like the descriptor itself is as good.
+            Err(Errno::EACCES) => duplicate(&spot, flags),
+            other => other,
+        },
         Last::Mount(index) => {
             let entry = &config().mounts()[index];
             if entry.flags & MOUNT_READ_ONLY != 0 && writes(flags) {

@@ -236,7 +236,8 @@ impl<'a> Builder<'a> {
     fn close(&mut self, target: &Path, dir: bool) -> Setup<(PathBuf, u64)> {
         let action = || format!("make the mount point {}", target.display());
         let resolved = self.root.resolve(target).context(action)?;
-        let canonical = Path::new("/").join(&resolved.path).join(resolved.missing.iter().collect::<PathBuf>());
+        let mut canonical = Path::new("/").join(&resolved.path);
+        canonical.extend(&resolved.missing);
         if canonical == Path::new("/") {
             return Err(SetupError {
                 action: format!("mount on {}", target.display()),
