@@ -380,8 +380,8 @@ fn split_parameters(value: &str) -> Vec<&str> {
     parts
 }
 
-/// The causes below an error, outermost first, without repetition. reqwest's own words hold the
-/// URL with its credentials, so they are left out.
+/// The causes below an error, outermost first, without repetition and without reqwest's own words,
+/// which hold the URL with its credentials.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = error.source();
@@ -389,8 +389,11 @@ fn chain(error: &dyn std::error::Error) -> String {
         return redact(&error.to_string());
     }
     while let Some(error) = next {
-        let text = redact(&error.to_string());
-        if !parts.iter().any(|part| part.contains(&text)) {
+        let mut text = redact(&error.to_string());
+        if let Some(at) = text.rfind(" (os error ") {
+            text.truncate(at);
+        }
+        if !text.starts_with("client error (") && !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
         next = error.source();
