@@ -1,5 +1,5 @@
 //! The product's binary as a [`Builder`].
-use crate::command::{Error, Result, output_with};
+use crate::command::{Error, Result, output_with, run};
 use crate::{BuildInput, Builder, Built, Image, Registry};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,6 +32,15 @@ impl Cooperage {
     pub fn with_options(mut self, options: &[&str]) -> Self {
         self.options.extend(options.iter().map(|&option| option.to_owned()));
         self
+    }
+
+    /// Builds, and pushes to a registry as `name`; the log, or an error that holds it.
+    pub fn build_and_push(&self, input: &BuildInput, registry: &Registry, name: &str) -> Result<String> {
+        let mut command = self.command(&["build"]);
+        command.args(&self.options).args(&input.args).envs(input.env.iter().cloned());
+        command.args(["--progress", "plain", "--push", "--tag", &registry.reference(name)]);
+        let output = run(command.arg(&input.context).current_dir(input.start()))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
     }
 
     /// The binary.

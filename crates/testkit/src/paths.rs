@@ -10,14 +10,17 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate lies in crates/testkit").to_owned()
 }
 
-/// The directory for base images and peers' root filesystems: `TESTKIT_CACHE`, else
-/// `CARGO_TARGET_DIR/testkit`, else `target/testkit` in the repository.
+/// The directory for base images and peers' root filesystems, which outlives builds and checkouts: `TESTKIT_CACHE`,
+/// else `cooperage-testkit` in the user's cache directory, else `target/testkit` in the repository.
 #[must_use]
 pub fn cache_dir() -> PathBuf {
-    if let Some(directory) = std::env::var_os("TESTKIT_CACHE") {
-        return directory.into();
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(directory) = variable("TESTKIT_CACHE") {
+        return directory;
     }
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from).join("testkit")
+    variable("XDG_CACHE_HOME")
+        .or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        .map_or_else(|| repository().join("target/testkit"), |cache| cache.join("cooperage-testkit"))
 }
 
 /// Whether this process may do what only root may: the owner of its own `/proc` entry tells.
