@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
 use clap::{CommandFactory, FromArgMatches};
 use sandbox::CancelToken;
+use sandbox::userns::{self, Entered};
 
 use crate::args::{Cli, Command};
 use crate::commands;
@@ -18,24 +19,62 @@ pub(crate) struct Context<'a> {
     pub(crate) env: &'a Env,
     pub(crate) ui: Ui,
     pub(crate) cancel: &'a CancelToken,
+    /// The user namespace that this process entered.
+    pub(crate) entered: Entered,
     /// `--config`
     pub(crate) config: Option<std::path::PathBuf>,
 }
 
-/// Parses and runs; the only place that turns errors into text and exit codes.
-pub(crate) fn run(args: impl IntoIterator<Item = OsString>, env: &Env, cancel: &CancelToken) -> ExitCode {
+/// Parses and runs; the only place that turns errors into text and exit codes. The process must
+/// have a single thread still.
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
     let cli = match parse(args, env) {
         Ok(cli) => cli,
         Err(code) => return code,
     };
     let ui = Ui::new(env, cli.debug);
-    let context = Context { env, ui, cancel, config: cli.config };
+    let entered = enter_namespace(&cli.command, env, ui);
+    let cancel = CancelToken::new();
+    crate::signals::listen(&cancel);
+    let context = Context { env, ui, cancel: &cancel, entered, config: cli.config };
     match dispatch(cli.command, &context) {
         Ok(()) if crate::signals::interrupted() => ExitCode::from(130),
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ui.error(&error);
             ExitCode::from(error.kind.exit_code())
+        }
+    }
+}
+
+/// Builds by an ordinary user happen in a user namespace, where one can be had. Where not, what
+/// comes next finds out what else works.
+fn enter_namespace(command: &Command, env: &Env, ui: Ui) -> Entered {
+    let asked = match command {
+        Command::Build(args) => args.place.isolation.as_deref(),
+        _ => return Entered::NotNeeded,
+    };
+    if !matches!(asked.or_else(|| env.get("COOPERAGE_ISOLATION")), None | Some("auto" | "namespaces")) {
+        return Entered::NotNeeded;
+    }
+    let options = userns::Options {
+        user_name: env.get("USER").or_else(|| env.get("LOGNAME")).map(str::to_owned),
+        subuid: "/etc/subuid".into(),
+        subgid: "/etc/subgid".into(),
+        path: env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").into(),
+    };
+    match userns::enter(&options) {
+        Ok(entered) => {
+            if ui.debug {
+                ui.note(&format!("debug: user namespace: {entered:?}"));
+            }
+            entered
+        }
+        Err(error) => {
+            if ui.debug {
+                ui.note(&format!("debug: {error}"));
+            }
+            Entered::NotNeeded
         }
     }
 }
@@ -86,20 +125,51 @@ fn parse(args: impl IntoIterator<Item = OsString>, env: &Env) -> std::result::Re
             ClapKind::DisplayHelp | ClapKind::DisplayVersion => ExitCode::SUCCESS,
             _ => ExitCode::from(2),
         };
-        let _ = error.print();
-        if error.kind() == ClapKind::UnknownArgument
-            && let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg)
-            && let Some((_, instead)) = FOREIGN.iter().find(|(flag, _)| flag == given)
-        {
-            Ui { colour: false, debug: false }.note(&format!("\n  hint: {instead}"));
+        match explain(&error) {
+            Some(better) => Ui::new(env, false).error(&better),
+            None => drop(error.print()),
         }
         code
     })
 }
 
-/// Turns a cancelled token into the error that ends with 130.
-pub(crate) fn check_cancelled(cancel: &CancelToken) -> Result<()> {
-    if cancel.is_cancelled() { Err(CliError::interrupted()) } else { Ok(()) }
+/// Says more than clap where a flag belongs to another builder, or an argument is one too many.
+fn explain(error: &clap::Error) -> Option<CliError> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
+    if error.kind() != ClapKind::UnknownArgument {
+        return None;
+    }
+    if let Some((_, instead)) = FOREIGN.iter().find(|(flag, _)| flag == given) {
+        return Some(CliError::usage(format!("there is no flag {given}")).hint(*instead));
+    }
+    if error.get(ContextKind::SuggestedArg).is_some() || error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    let command = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => {
+            let usage = usage.to_string();
+            usage
+                .trim_start_matches("Usage: ")
+                .split(" [")
+                .next()
+                .unwrap_or_default()
+                .split(" <")
+                .next()
+                .unwrap_or_default()
+                .split(" --")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        }
+        _ => "cooperage".into(),
+    };
+    Some(if given.starts_with('-') {
+        CliError::usage(format!("there is no flag {given}")).hint(format!("{command} --help lists the flags"))
+    } else {
+        CliError::usage(format!("there is one argument too many: {given:?}"))
+            .hint("quote what has blanks in it; a flag's value follows it directly or after =")
+            .hint(format!("{command} --help shows examples"))
+    })
 }
 
 #[cfg(test)]

@@ -27,7 +27,11 @@ fn one(diagnostic: &Diagnostic, index: &LineIndex<'_>, file: &str, source: &str,
     for label in &diagnostic.labels {
         snippet = snippet.annotation(AnnotationKind::Context.span(span(label.span)).label(label.message.as_str()));
     }
-    let mut group: Group<'_> = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code).element(snippet);
+    let mut title = level.primary_title(diagnostic.message.as_str());
+    if !diagnostic.code.is_empty() {
+        title = title.id(diagnostic.code);
+    }
+    let mut group: Group<'_> = title.element(snippet);
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(help.as_str()));
     }

@@ -34,9 +34,9 @@ impl Env {
         self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// A path, made absolute with the current directory.
+    /// A path, made absolute with the current directory, without `.` in it.
     pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.cwd.join(path)
+        self.cwd.join(path).components().collect()
     }
 
     /// The home directory, from `HOME` alone: there is no `/etc/passwd` in a scratch image.

@@ -54,6 +54,11 @@ impl CliError {
         Self::new(ErrorKind::Failed, message)
     }
 
+    /// A failure whose text is on standard output already.
+    pub(crate) fn silent() -> Self {
+        Self::new(ErrorKind::Failed, "")
+    }
+
     /// The user stopped it.
     pub(crate) fn interrupted() -> Self {
         Self::new(ErrorKind::Interrupted, "interrupted")

@@ -1,7 +1,7 @@
 //! The `cooperage` command.
 //!
-//! `main` does three things before anything else: it becomes a sandbox helper where the process was
-//! started as one, it makes panics readable, and it turns signals into a cancel token.
+//! The order of `main` matters: first it becomes a sandbox helper where the process was started as
+//! one; a user namespace can be entered only while there is a single thread; threads come last.
 #![forbid(unsafe_code)]
 mod app;
 mod args;
@@ -12,6 +12,7 @@ mod diagnostics;
 mod env;
 mod error;
 mod progress;
+mod report;
 mod signals;
 mod suggest;
 mod ui;
@@ -21,9 +22,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     sandbox::init_if_child();
     std::panic::set_hook(Box::new(report_panic));
-    let cancel = sandbox::CancelToken::new();
-    signals::listen(&cancel);
-    app::run(std::env::args_os(), &env::Env::from_process(), &cancel)
+    app::run(std::env::args_os(), &env::Env::from_process())
 }
 
 /// A panic is a defect of ours: say so, and what to send.

@@ -42,14 +42,17 @@ impl Ui {
 
     /// An error: report, message, causes, hints.
     pub(crate) fn error(self, error: &CliError) {
-        self.note(self.render(error).trim_end());
+        let text = self.render(error);
+        if !text.is_empty() {
+            self.note(text.trim_end());
+        }
     }
 
     pub(crate) fn paint(self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    fn render(self, error: &CliError) -> String {
+    pub(crate) fn render(self, error: &CliError) -> String {
         let mut out = String::new();
         if let Some(report) = &error.report {
             out.push_str(report.trim_end());

@@ -28,7 +28,7 @@ Examples:
 
 /// Build an image from a Dockerfile.
 #[derive(Debug, Clone, Default, Args)]
-#[command(help_template = TEMPLATE)]
+#[command(help_template = TEMPLATE, args_override_self = true)]
 pub(crate) struct BuildArgs {
     /// Build context: a directory, a git or HTTP(S) URL, or - for a tar archive or Dockerfile on standard input
     #[arg(value_name = "CONTEXT")]

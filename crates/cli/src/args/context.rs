@@ -136,7 +136,7 @@ mod tests {
         std::fs::write(dir.path().join("layout/oci-layout"), "{}").unwrap();
         std::fs::write(dir.path().join("file"), "").unwrap();
         let env = env(dir.path(), &[]);
-        assert_eq!(main(".", &env).unwrap(), ContextSource::Directory(dir.path().join(".")));
+        assert_eq!(main(".", &env).unwrap(), ContextSource::Directory(dir.path().to_owned()));
         assert!(matches!(main("github.com/a/b", &env).unwrap(), ContextSource::Directory(_)));
         assert!(matches!(main("github.com/a/c", &env).unwrap(), ContextSource::Git(_)));
         assert!(matches!(main("https://e.com/x.tar", &env).unwrap(), ContextSource::Http(_)));

@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
     disable_help_subcommand = true,
     help_template = HELP,
     after_help = EXIT_CODES,
-    propagate_version = true,
+    args_override_self = true,
     max_term_width = 110
 )]
 pub(crate) struct Cli {

@@ -134,6 +134,9 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
 
 /// An error about one value of a flag.
 fn each(flag: &str, value: &str, why: impl std::fmt::Display) -> CliError {
+    if value.is_empty() {
+        return CliError::usage(format!("--{flag} \"\": {why}")).hint("is a variable of the command line unset?");
+    }
     CliError::usage(format!("--{flag} {value}: {why}"))
 }
 
@@ -144,14 +147,30 @@ fn collect<T>(flag: &str, texts: &[String], parse: fn(&str) -> std::result::Resu
 fn tag_of(text: &str) -> Result<Reference> {
     let reference: Reference = text.parse().map_err(|e: oci::ReferenceError| {
         let error = each("tag", text, &e.why);
-        let lower = text.to_lowercase();
-        if lower != text && lower.parse::<Reference>().is_ok() { error.hint(format!("write {lower}")) } else { error }
+        match mended(text) {
+            Some(mended) => error.hint(format!("write {mended}")),
+            None => error,
+        }
     })?;
     if reference.digest().is_some() {
         return Err(each("tag", text, "a digest cannot be chosen, it follows from the content")
             .hint(format!("write {}", reference.with_tag(reference.tag().unwrap_or("latest")).familiar())));
     }
     Ok(reference.or_latest())
+}
+
+/// The reference that was probably meant: lower case, and dashes for what a tag cannot hold.
+fn mended(text: &str) -> Option<String> {
+    let (name, tag) = match text.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+        _ => (text, None),
+    };
+    let mut mended = name.to_lowercase();
+    if let Some(tag) = tag {
+        mended.push(':');
+        mended.extend(tag.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }));
+    }
+    (mended != text && mended.parse::<Reference>().is_ok()).then_some(mended)
 }
 
 fn call(args: &BuildArgs) -> Result<(Call, bool)> {

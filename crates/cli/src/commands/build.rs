@@ -1,9 +1,15 @@
 //! `cooperage build`
+use build::event::Events;
+use build::request::BuildRequest;
+use build::{BuildResult, Engine, EngineOptions};
+
 use crate::app::Context;
 use crate::args::build::BuildArgs;
-use crate::args::request;
+use crate::args::request::{self, Call, Plan};
 use crate::config::{Flags, Settings};
 use crate::error::{CliError, Result};
+use crate::progress::{Mode, Reporter};
+use crate::report;
 
 pub(crate) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
     let flags = Flags {
@@ -14,12 +20,124 @@ pub(crate) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
     };
     let settings = Settings::load(&flags, context.env)?;
     let plan = request::plan(args, &settings, context.env)?;
+    let mode = Mode::choose(&settings.progress.value, plan.quiet, context.env)?;
     for note in &plan.notes {
         context.ui.warn(note);
     }
-    let mode = crate::progress::Mode::choose(&settings.progress.value, plan.quiet, context.env)?;
-    let (reporter, _events) = crate::progress::Reporter::start(mode, context.ui.colour, Box::new(std::io::stderr()));
-    reporter.finish();
-    crate::app::check_cancelled(context.cancel)?;
-    Err(CliError::failed("the engine is not here yet"))
+    let engine = open(&settings, context)?;
+    if context.ui.debug {
+        for reason in &engine.choice().reasons {
+            context.ui.note(&format!("debug: {reason}"));
+        }
+    }
+    if plan.call != Call::Build {
+        return super::call::run(&plan, &engine, context);
+    }
+    let (reporter, events) = Reporter::start(mode, context.ui.colour, Box::new(std::io::stderr()));
+    let result = build(&engine, &plan.request, &events, context);
+    let state = reporter.finish();
+    if mode == Mode::Quiet {
+        for warning in &state.warnings {
+            context.ui.warn(warning);
+        }
+    }
+    finish(&plan, mode, &result?, context)
+}
+
+fn open(settings: &Settings, context: &Context<'_>) -> Result<Engine> {
+    let launcher = sandbox::Launcher::of_this_program().map_err(|e| {
+        CliError::io("find this program at", std::path::Path::new("/proc/self/exe"), &e).hint("is /proc mounted?")
+    })?;
+    let isolation = match settings.isolation.value.as_deref() {
+        None | Some("auto") => None,
+        Some(name) => Some(name.parse().map_err(|why: String| CliError::usage(why))?),
+    };
+    Engine::open(EngineOptions {
+        root: settings.root.value.clone(),
+        registry: super::client_options(settings, context.env),
+        launcher,
+        entered: context.entered.clone(),
+        isolation,
+        resolv_conf: resolv_conf(),
+        env: context.env.vars.clone(),
+    })
+    .map_err(|error| report::build_error(&error, None, context))
+}
+
+/// What steps find in /etc/resolv.conf. A resolver on loopback (systemd-resolved's stub) is reached
+/// as well, since steps share the network of this machine.
+fn resolv_conf() -> Vec<u8> {
+    std::fs::read("/etc/resolv.conf").unwrap_or_else(|_| b"nameserver 1.1.1.1\nnameserver 8.8.8.8\n".to_vec())
+}
+
+fn build(engine: &Engine, request: &BuildRequest, events: &Events, context: &Context<'_>) -> Result<BuildResult> {
+    engine.build(request, events, context.cancel).map_err(|error| report::build_error(&error, Some(request), context))
+}
+
+/// Files, and the last words.
+fn finish(plan: &Plan, mode: Mode, result: &BuildResult, context: &Context<'_>) -> Result<()> {
+    let id = image_id(result);
+    if let Some(path) = &plan.iidfile {
+        write(path, id.as_bytes(), "iidfile")?;
+    }
+    if let Some(path) = &plan.metadata_file {
+        write(path, format!("{:#}", metadata(result)).as_bytes(), "metadata-file")?;
+    }
+    if let Some(loaded) = &result.loaded
+        && mode != Mode::Quiet
+    {
+        context.ui.note(loaded.trim_end());
+    }
+    let outputs = &plan.request.outputs;
+    if mode == Mode::Quiet && !outputs.iter().any(|output| output.dest.as_deref() == Some("-")) {
+        context.ui.out(&format!("{id}\n"))?;
+    }
+    if outputs.is_empty() && matches!(mode, Mode::Tty | Mode::Plain) {
+        context.ui.note(&format!(
+            "The image is in the store as {id}. To take it further: --push, --load, or -o type=oci,dest=FILE"
+        ));
+    }
+    Ok(())
+}
+
+/// Docker's image ID: the digest of the config; of an image for several platforms, that of its index.
+fn image_id(result: &BuildResult) -> String {
+    match result.images.as_slice() {
+        [only] => only.config.digest.to_string(),
+        _ => result.descriptor.digest.to_string(),
+    }
+}
+
+/// What buildx writes to `--metadata-file`, in the order of its keys.
+fn metadata(result: &BuildResult) -> serde_json::Value {
+    let mut out = serde_json::Map::new();
+    if let [only] = result.images.as_slice() {
+        out.insert("containerimage.config.digest".into(), only.config.digest.to_string().into());
+    }
+    out.insert("containerimage.descriptor".into(), serde_json::to_value(&result.descriptor).unwrap_or_default());
+    out.insert("containerimage.digest".into(), result.descriptor.digest.to_string().into());
+    if !result.names.is_empty() {
+        out.insert("image.name".into(), result.names.join(",").into());
+    }
+    out.into()
+}
+
+/// Writes a small file whole or not at all.
+fn write(path: &std::path::Path, bytes: &[u8], flag: &str) -> Result<()> {
+    use std::io::Write;
+    let dir = path.parent().unwrap_or(std::path::Path::new("."));
+    let fail =
+        |e: std::io::Error| CliError::failed(format!("--{flag} {}: {}", path.display(), crate::error::plain_io(&e)));
+    // A device or a pipe (/dev/stderr, a process substitution) cannot be replaced by a rename.
+    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        return std::fs::OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(bytes)).map_err(fail);
+    }
+    let mut file = tempfile::Builder::new()
+        .prefix(".cooperage-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(dir)
+        .map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    file.persist(path).map_err(|e| fail(e.error))?;
+    Ok(())
 }

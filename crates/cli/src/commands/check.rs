@@ -5,6 +5,7 @@ use crate::error::Result;
 
 /// Look for mistakes in a Dockerfile without building it.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub(crate) struct CheckArgs {
     /// Build context: a directory, a git or HTTP(S) URL
     #[arg(value_name = "CONTEXT", default_value = ".")]

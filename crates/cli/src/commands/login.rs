@@ -44,9 +44,20 @@ pub(crate) fn run(args: &LoginArgs, context: &Context<'_>) -> Result<()> {
     let client = super::client(&settings, context.env)?;
     let host = registry.split('/').next().unwrap_or(&registry);
     client.check_login(host, &credential).map_err(|error| {
-        CliError::failed(format!("{registry} does not accept the credentials of {username}"))
-            .caused_by(&error)
-            .hint("many registries want a token in place of the password, with the right to read and write packages")
+        use registry::ErrorKind::{Forbidden, Unauthorized};
+        let refused = matches!(error.kind(), Unauthorized | Forbidden);
+        let out = if refused {
+            CliError::failed(format!("{registry} does not accept the credentials of {username}")).hint(
+                "many registries want a token in place of the password, with the right to read and write packages",
+            )
+        } else {
+            CliError::failed(format!("cannot log in to {registry}"))
+        };
+        let out = out.caused_by(&error);
+        match error.hint().filter(|_| !refused) {
+            Some(hint) => out.hint(hint),
+            None => out,
+        }
     })?;
     let sources = sources(context);
     let stored = credentials::store(&sources, &registry, &credential).map_err(|error| {

@@ -7,7 +7,7 @@ use super::each;
 use crate::args::values;
 use crate::csv;
 use crate::env::Env;
-use crate::error::{CliError, Result};
+use crate::error::Result;
 
 /// `id=ID[,src=FILE|,env=VAR][,type=file|env]`. With an id alone: the variable of that name where
 /// it is set, else the file of that name.
@@ -24,7 +24,9 @@ pub(super) fn secret(text: &str, env: &Env) -> Result<Secret> {
             _ => return Err(fail(format!("there is no key {key:?}; known are id, src, env, type"))),
         }
     }
-    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| fail("id= is missing".into()))?;
+    let id = id
+        .filter(|id| !id.is_empty())
+        .ok_or_else(|| fail("id= is missing".into()).hint("write id=ID,src=FILE or id=ID,env=VARIABLE"))?;
     if file.is_some() && variable.is_some() {
         return Err(fail("src= and env= exclude each other".into()));
     }

@@ -48,6 +48,8 @@ fn every_flag_reaches_the_request() {
             "--build-arg",
             "UNSET",
             "--target",
+            "x",
+            "--target",
             "t",
             "--platform",
             "linux/amd64,linux/arm64",
@@ -108,6 +110,7 @@ fn every_flag_reaches_the_request() {
         ["A=1", "FROM_ENV=e", "SOURCE_DATE_EPOCH=12"]
     );
     assert_eq!(request.source_date_epoch, Some(12));
+    assert_eq!(request.target.as_deref(), Some("t"), "the last one wins");
     assert_eq!(request.platforms.len(), 2);
     assert_eq!(request.outputs.len(), 2);
     assert_eq!(request.outputs[0].dest, Some(dir.path().join("x.tar").display().to_string()));
