@@ -399,7 +399,8 @@ mod tests {
 
     #[test]
     fn script_lines_split_as_in_the_kernel() {
-        let cases: [(&[u8], Option<(&[u8], Option<&[u8]>)>); 8] = [
+        type Split = Option<(&'static [u8], Option<&'static [u8]>)>;
+        let cases: [(&[u8], Split); 8] = [
             (b"#!/bin/sh\n", Some((b"/bin/sh", None))),
             (b"#! /bin/sh -e \nx", Some((b"/bin/sh", Some(b"-e")))),
             (b"#!\t/usr/bin/env  python3 -u\t\n", Some((b"/usr/bin/env", Some(b"python3 -u")))),
