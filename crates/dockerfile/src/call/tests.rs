@@ -334,6 +334,24 @@ fn checks() {
 }
 
 #[test]
+fn a_file_that_does_not_parse() {
+    let source = "FROM a\nRNU b\n";
+    let report = lint::Report::unparsed(&crate::parse(source).diagnostics, source);
+    let result = CheckResult { file: "Dockerfile", source, report: &report };
+    insta::assert_snapshot!(result.text(), @"
+    dockerfile parse error on line 2: unknown instruction: RNU
+    Dockerfile:2
+    --------------------
+       1 |     FROM a
+       2 | >>> RNU b
+       3 |     
+    --------------------
+    ");
+    assert!(result.json().contains("\"buildError\": {"));
+    assert_eq!(result.status(), 1);
+}
+
+#[test]
 fn base64_of_every_length() {
     let coded = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(print::base64);
     assert_eq!(coded, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]);

@@ -82,8 +82,8 @@ pub(crate) struct Word {
     pub(crate) text: Text,
     /// Expanded.
     pub(crate) value: String,
-    /// The variables in it that are neither defined nor declared.
-    pub(crate) undefined: BTreeSet<String>,
+    /// The variables in it that are neither defined nor declared, each with a defined one that is near.
+    pub(crate) undefined: BTreeMap<String, Option<String>>,
 }
 
 /// An `ARG` of a stage with its value.
@@ -138,7 +138,7 @@ pub(crate) struct Step<'a> {
     pub(crate) words: Vec<Word>,
     pub(crate) args: Vec<ArgValue<'a>>,
     pub(crate) mounts: Vec<Mount>,
-    /// The state in front of the instruction.
+    /// The state in front of the instruction; of `ARG` behind it.
     pub(crate) state: &'a State,
     /// Expands as the file's escape character wants.
     pub(crate) expander: Expander,
@@ -289,7 +289,7 @@ fn stages(
             names.insert(name.value.to_lowercase(), stage.index);
         }
     }
-    graph.sources = dockerfile.stages.iter().map(|stage| sources(stage, &names)).collect();
+    graph.sources = dockerfile.stages.iter().map(|stage| stage_sources(stage, &names)).collect();
     graph.target = match &options.target {
         None => dockerfile.stages.len().saturating_sub(1),
         Some(target) => find_target(target, &names)?,
@@ -334,7 +334,7 @@ fn find_target(target: &str, names: &BTreeMap<String, usize>) -> Result<usize, B
 }
 
 /// The earlier stages that a stage copies or mounts from.
-fn sources(stage: &Stage, names: &BTreeMap<String, usize>) -> BTreeSet<usize> {
+fn stage_sources(stage: &Stage, names: &BTreeMap<String, usize>) -> BTreeSet<usize> {
     let mut sources = BTreeSet::new();
     let mut add = |from: Option<&Text>, by_index: bool| {
         let Some(from) = from else { return };
@@ -374,7 +374,6 @@ struct StageEvaluator<'a, 'b> {
 
 impl StageEvaluator<'_, '_> {
     fn step(&mut self, state: &mut State, instruction: &Instruction, span: Span) -> Result<(), Box<Diagnostic>> {
-        let mut after = state.clone();
         let mut words = Vec::new();
         for text in words::of(&instruction.kind) {
             words.push(expand(self.expander, text, state)?);
@@ -394,24 +393,26 @@ impl StageEvaluator<'_, '_> {
             }
         }
         let mut args = Vec::new();
-        match &instruction.kind {
-            Kind::Arg(declarations) => {
-                for declaration in declarations {
-                    args.push(self.arg(&mut after, declaration, &mut words)?);
-                }
+        if let Kind::Arg(declarations) = &instruction.kind {
+            for declaration in declarations {
+                args.push(self.arg(state, declaration, &mut words)?);
             }
-            Kind::Env(_) => {
-                for pair in words.chunks_exact(2) {
-                    after.env.insert(pair[0].value.clone(), pair[1].value.clone());
-                }
-            }
-            Kind::Shell(_) => after.has_shell = true,
-            Kind::Workdir(_) => after.workdir_set = true,
-            _ => {}
         }
         let expander = self.expander;
-        self.visitor.step(&Step { stage: self.stage, instruction, span, words, args, mounts, state, expander });
-        *state = after;
+        let step = Step { stage: self.stage, instruction, span, words, args, mounts, state, expander };
+        self.visitor.step(&step);
+        let words = step.words;
+        match &instruction.kind {
+            // Pairs of one instruction do not see each other.
+            Kind::Env(_) => {
+                for pair in words.chunks_exact(2) {
+                    state.env.insert(pair[0].value.clone(), pair[1].value.clone());
+                }
+            }
+            Kind::Shell(_) => state.has_shell = true,
+            Kind::Workdir(_) => state.workdir_set = true,
+            _ => {}
+        }
         Ok(())
     }
 
@@ -449,9 +450,19 @@ impl StageEvaluator<'_, '_> {
 
 fn expand(expander: Expander, text: &Text, state: &State) -> Result<Word, Box<Diagnostic>> {
     let expanded = word(expander, text, &state.lookup())?;
-    let mut undefined = expanded.unmatched;
-    undefined.retain(|name| !state.args.contains(name));
+    let undeclared = expanded.unmatched.into_iter().filter(|name| !state.args.contains(name));
+    let undefined = undeclared.map(|name| {
+        let near = suggest::nearest_exact(&name, state.env.keys().map(String::as_str)).map(str::to_owned);
+        (name, near)
+    });
+    let undefined = undefined.collect();
     Ok(Word { text: text.clone(), value: expanded.value, undefined })
+}
+
+/// The expanded sources of a `COPY` or `ADD`.
+pub(crate) fn sources<'a>(step: &'a Step<'_>, copy: &crate::ast::Copy) -> &'a [Word] {
+    let start = words::before_sources(copy);
+    step.words.get(start..start + copy.sources.len()).unwrap_or_default()
 }
 
 /// Whether a command is given to a shell.

@@ -18,6 +18,11 @@ fn copy_words(copy: &Copy) -> Vec<&Text> {
     flags.chain(&copy.exclude).chain(&copy.sources).chain([&copy.destination]).collect()
 }
 
+/// How many words of `COPY` and `ADD` come before the sources.
+pub(super) fn before_sources(copy: &Copy) -> usize {
+    [&copy.chown, &copy.chmod, &copy.checksum].into_iter().flatten().count() + copy.exclude.len()
+}
+
 /// The bodies of here-documents that are expanded.
 pub(super) fn heredocs(kind: &Kind) -> impl Iterator<Item = Text> + '_ {
     let heredocs: &[Heredoc] = match kind {

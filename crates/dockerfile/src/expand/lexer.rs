@@ -1,5 +1,5 @@
 //! One pass over a text that builds the expanded value and its words at the same time.
-use super::{Env, ExpandError, Expander, MAX_DEPTH, Problem, pattern::Pattern};
+use super::{Env, ExpandError, Expander, MAX_DEPTH, MAX_GROWTH, Problem, pattern::Pattern};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -18,7 +18,9 @@ pub(super) struct Word {
 }
 
 pub(super) fn run(options: Expander, text: &str, env: Env<'_>) -> Result<Done, ExpandError> {
-    let mut lexer = Lexer { options, text, at: 0, env, depth: 0, used: BTreeSet::new(), unmatched: BTreeSet::new() };
+    let limit = text.len() + MAX_GROWTH;
+    let mut lexer =
+        Lexer { options, text, at: 0, env, depth: 0, limit, used: BTreeSet::new(), unmatched: BTreeSet::new() };
     match lexer.until(None, options.raw_escapes) {
         Ok((value, words)) => Ok(Done { value, words, used: lexer.used, unmatched: lexer.unmatched }),
         Err(problem) => Err(ExpandError { word: text.to_owned(), problem }),
@@ -31,6 +33,8 @@ struct Lexer<'a> {
     at: usize,
     env: Env<'a>,
     depth: usize,
+    /// How long a result may be.
+    limit: usize,
     used: BTreeSet<String>,
     unmatched: BTreeSet<String>,
 }
@@ -106,12 +110,15 @@ impl Lexer<'_> {
             }
             match c {
                 '$' => {
-                    let text = self.dollar()?;
+                    let text = self.dollar(value.len())?;
                     value.push_str(&text);
                     text.chars().for_each(|c| words.add(c, start));
                 }
                 '\'' | '"' if !self.options.plain_quotes => {
                     let text = if c == '"' { self.double_quoted()? } else { self.single_quoted()? };
+                    if value.len() + text.len() > self.limit {
+                        return Err(Problem::TooLong);
+                    }
                     value.push_str(&text);
                     words.add_quoted(&text, start);
                 }
@@ -172,7 +179,7 @@ impl Lexer<'_> {
                     }
                     return Ok(result);
                 }
-                Some('$') => result.push_str(&self.dollar()?),
+                Some('$') => result.push_str(&self.dollar(result.len())?),
                 Some(c) => {
                     self.next();
                     if c != self.options.escape {
@@ -198,7 +205,12 @@ impl Lexer<'_> {
     }
 
     /// `$…`: the value, or `$` where no name follows.
-    fn dollar(&mut self) -> Result<String, Problem> {
+    fn dollar(&mut self, before: usize) -> Result<String, Problem> {
+        let value = self.dollar_inner()?;
+        if before + value.len() > self.limit { Err(Problem::TooLong) } else { Ok(value) }
+    }
+
+    fn dollar_inner(&mut self) -> Result<String, Problem> {
         self.next();
         if self.peek() != Some('{') {
             let name = self.name();
@@ -281,7 +293,10 @@ impl Lexer<'_> {
         let (replacement, _) = self.until(Some('}'), true)?;
         match self.get(name) {
             None if self.options.keep_undefined => Ok(format!("${{{name}/{pattern}/{replacement}}}")),
-            value => Ok(Pattern::parse(&pattern)?.replace(&value.unwrap_or_default(), &replacement, all)),
+            value => {
+                let pattern = Pattern::parse(&pattern)?;
+                pattern.replace(&value.unwrap_or_default(), &replacement, all, self.limit).ok_or(Problem::TooLong)
+            }
         }
     }
 

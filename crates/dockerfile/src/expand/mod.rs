@@ -21,6 +21,10 @@ use std::collections::BTreeSet;
 /// How deep `${a:-${b:-…}}` may nest.
 const MAX_DEPTH: usize = 64;
 
+/// By how much values may make a text longer. `ENV A=$A$A` doubles with each line; no program can be started
+/// with a variable of this size.
+const MAX_GROWTH: usize = 1 << 20;
+
 /// Where the values come from: `None` is an undefined variable.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -94,6 +98,9 @@ pub enum Problem {
     /// `${a:-${b:-…}}` too deep.
     #[error("substitutions are nested more than {MAX_DEPTH} deep")]
     TooDeep,
+    /// The values are too long.
+    #[error("the result is too long: variables may add no more than 1 MiB to a text")]
+    TooLong,
 }
 
 /// Expands texts; see the module's table for which instruction uses which method.

@@ -48,14 +48,18 @@ impl Pattern {
         value.chars().take(value.chars().count() - length).collect()
     }
 
-    /// The value with the first (or every) match replaced; a match is as long as it can be.
-    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool) -> String {
+    /// The value with the first (or every) match replaced; a match is as long as it can be. `None` where
+    /// the result is longer than the limit.
+    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool, limit: usize) -> Option<String> {
         let chars: Vec<char> = value.chars().collect();
         let mut result = String::with_capacity(value.len());
         let mut at = 0;
         // An empty match directly behind another match does not count, as in Go.
         let mut last_end = None;
         while at <= chars.len() {
+            if result.len() > limit {
+                return None;
+            }
             let found = matched(&self.0, chars[at..].iter().copied(), true);
             match found.filter(|length| *length > 0 || last_end != Some(at)) {
                 Some(length) => {
@@ -77,7 +81,7 @@ impl Pattern {
                     let next = (line + 1).min(chars.len());
                     result.extend(&chars[at..next]);
                     if line == chars.len() {
-                        return result;
+                        return Some(result);
                     }
                     at = next;
                 }
@@ -88,7 +92,7 @@ impl Pattern {
             }
         }
         result.extend(chars.get(at..).unwrap_or_default());
-        result
+        Some(result)
     }
 }
 

@@ -142,6 +142,16 @@ fn deep_nesting_is_refused() {
     assert_eq!(error.problem, Problem::TooDeep);
 }
 
+#[test]
+fn values_do_not_explode() {
+    let env = |_: &str| Some("x".repeat(1 << 18));
+    let expand = |text: &str| Expander::new('\\').word(text, &env).map(|done| done.value.len()).map_err(|e| e.problem);
+    assert_eq!(expand("$a$b$c"), Ok(3 << 18));
+    for text in ["$a$b$c$d$e", "\"$a$b$c$d$e\"", "${a//x/yyyyyyyy}", "\"$a$b$c\"\"$d$e\"", "${n:+$a$b$c$d$e}"] {
+        assert_eq!(expand(text), Err(Problem::TooLong), "{text}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn never_panics(text in "[${}:#%/?*\\\\'\"a-c `é-]{0,40}") {

@@ -71,6 +71,15 @@ pub struct Report {
 }
 
 impl Report {
+    /// The report on a Dockerfile that does not parse: BuildKit's words for the first error.
+    pub fn unparsed(diagnostics: &[Diagnostic], source: &str) -> Report {
+        let problem = diagnostics.iter().find(|diagnostic| diagnostic.is_error()).map(|first| {
+            let line = crate::LineIndex::new(source).line(first.span.start);
+            Diagnostic { message: format!("dockerfile parse error on line {line}: {}", first.message), ..first.clone() }
+        });
+        Report { problem, ..Report::default() }
+    }
+
     /// The error of a build with `error=true` and findings, in BuildKit's words.
     pub fn violation(&self) -> Option<String> {
         let mut rules: Vec<&str> = self.findings.iter().map(|finding| finding.rule.name).collect();

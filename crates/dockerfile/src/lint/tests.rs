@@ -216,6 +216,16 @@ fn options_in_the_file() {
 }
 
 #[test]
+fn long_files_are_checked_in_time() {
+    let lines: String = (0..5_000).map(|i| format!("ENV V{i}=x\n")).collect();
+    assert_eq!(check(&format!("FROM scratch\n{lines}")), "");
+    let sources: String = (0..20_000).map(|i| format!(" s{i}")).collect();
+    let ignore = Ignore::parse("nothing").expect("valid");
+    let input = Input { ignore: Some(&ignore), ..Input::default() };
+    assert_eq!(check_with(&format!("FROM scratch\nCOPY{sources} /d/\n"), &input), "");
+}
+
+#[test]
 fn only_the_target_is_checked() {
     let source = "FROM scratch AS a\nCMD a\nFROM scratch AS b\nCMD b\n";
     let options = Options { target: Some("a".to_owned()), ..Options::default() };

@@ -1,6 +1,6 @@
 //! A source that `.dockerignore` keeps out of the context makes the build fail.
 use crate::ast::Kind;
-use crate::eval::Step;
+use crate::eval::{self, Step};
 use crate::glob::clean;
 use crate::ignore::Ignore;
 use crate::lint::Rule;
@@ -22,7 +22,7 @@ pub(in crate::lint) fn check(step: &Step<'_>, ignore: Option<&Ignore>, sink: &mu
     };
     // With exceptions a directory may be excluded and a file in it not; nothing can be said then.
     let Some(ignore) = ignore.filter(|ignore| !ignore.has_exceptions()) else { return };
-    for word in step.words.iter().filter(|word| copy.sources.contains(&word.text)) {
+    for word in eval::sources(step, copy) {
         if verb == "Add" && is_remote(&word.value) {
             continue;
         }

@@ -2,7 +2,6 @@
 use crate::eval::Step;
 use crate::lint::Rule;
 use crate::lint::linter::Sink;
-use crate::suggest;
 
 /// The rule.
 pub static RULE: Rule = Rule {
@@ -18,12 +17,12 @@ pub(in crate::lint) fn check(step: &Step<'_>, sink: &mut Sink) {
         return;
     }
     for word in &step.words {
-        for name in &word.undefined {
+        for (name, near) in &word.undefined {
             if matches!(name.as_str(), "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE") {
                 continue;
             }
             let mut detail = format!("Usage of undefined variable '${name}'");
-            if let Some(near) = suggest::nearest_exact(name, step.state.env.keys().map(String::as_str)) {
+            if let Some(near) = near {
                 detail += &format!(" (did you mean ${near}?)");
             }
             sink.add(&RULE, step.place(), word.text.span, detail);
