@@ -96,7 +96,7 @@ fn main() -> i32 {
             Ok(stdio) => match spec.isolation {
                 Isolation::Namespaces => keeper::run(&spec, stdio, control),
                 Isolation::Chroot => chroot::run(&spec, stdio, control),
-                Isolation::Intercept => failed(io::ErrorKind::Unsupported.into(), "intercept system calls"),
+                Isolation::Intercept => crate::intercept::keeper::run(&spec, stdio, control),
             },
             Err(_) => failed(io::ErrorKind::InvalidData.into(), "receive the step's standard descriptors"),
         },

@@ -10,6 +10,7 @@
 mod confine;
 mod filter;
 mod image;
+pub(crate) mod keeper;
 mod layout;
 mod leftovers;
 mod raw;
@@ -299,6 +300,11 @@ impl Running {
             Ok(error) => Err(error.into()),
             Err(_) => Ok(()),
         }
+    }
+
+    /// Puts the tree back: see [`Step::finish`].
+    pub(crate) fn finish(self) -> Result<(), RunError> {
+        self.step.finish()
     }
 
     /// Waits for the command, ends what it left behind, and puts the tree back.
