@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 /// The largest answer of a token server.
 const TOKEN_LIMIT: usize = 256 * 1024;
 
+const SPEAKER: &str = "the token server";
+
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct Auth {
@@ -242,7 +244,10 @@ impl Auth {
                     Some(name) => format!("user {name:?}, from {}", found.origin),
                     None => format!("a token, from {}", found.origin),
                 };
-                let hint = if kind == ErrorKind::Unauthorized {
+                let hint = if kind == ErrorKind::Forbidden && found.origin == "GITHUB_TOKEN" {
+                    "give the workflow `permissions: packages: write`, and the repository access to the package"
+                        .to_owned()
+                } else if kind == ErrorKind::Unauthorized {
                     format!("if that credential is old, log in again with {}", login())
                 } else {
                     "ask for the right to this repository, or check its name".to_owned()
@@ -280,7 +285,7 @@ fn fetch(
             let (own, call) = (transport.clone(), call.clone());
             transport.driver.run(async move { own.exchange(call, TOKEN_LIMIT).await })?
         })
-        .map_err(|e| e.doing(describe))
+        .map_err(|e| e.by(SPEAKER).doing(describe))
     };
     let post = |fields: &[(&str, &str)]| {
         let mut form = url_form(fields);
@@ -336,7 +341,7 @@ fn fetch(
         }
         Some(Credential::RegistryToken(_)) | None => get(None, None)?,
     };
-    read_token(&answer).map_err(|e| e.doing(describe))
+    read_token(&answer).map_err(|e| e.by(SPEAKER).doing(describe))
 }
 
 fn read_token(answer: &Answer) -> Result<Token, Error> {

@@ -2,6 +2,7 @@
 //!
 //! A caller's thread parks until its future, spawned on our runtime, is done. Nothing here calls
 //! `block_on`, which panics inside another runtime; a caller may live anywhere.
+use crate::error::seconds;
 use crate::{Error, ErrorKind};
 use std::future::Future;
 use std::io;
@@ -93,7 +94,7 @@ impl Driver {
         park_on(async {
             tokio::select! {
                 output = tokio::time::timeout(limit, future) => {
-                    output.map_err(|_| Error::new(ErrorKind::Timeout, format!("no progress for {} s", limit.as_secs())))
+                    output.map_err(|_| Error::new(ErrorKind::Timeout, format!("no progress for {}", seconds(limit))))
                 }
                 _ = cancelled.wait_for(|c| *c) => Err(cancelled_error()),
             }
@@ -101,7 +102,8 @@ impl Driver {
     }
 
     pub(crate) fn sleep(&self, pause: Duration) -> Result<(), Error> {
-        self.run(tokio::time::sleep(pause))
+        // The timer is made inside the runtime: it registers there.
+        self.run(async move { tokio::time::sleep(pause).await })
     }
 }
 

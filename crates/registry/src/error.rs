@@ -87,6 +87,7 @@ struct Inner {
     what: String,
     why: String,
     status: Option<u16>,
+    speaker: &'static str,
     messages: Vec<RegistryMessage>,
     hint: Option<String>,
     notes: Vec<String>,
@@ -100,6 +101,7 @@ impl Error {
             what: String::new(),
             why: why.into(),
             status: None,
+            speaker: "the registry",
             messages: Vec::new(),
             hint: None,
             notes: Vec::new(),
@@ -128,6 +130,13 @@ impl Error {
         error.0.status = Some(status.as_u16());
         error.0.messages = messages;
         error
+    }
+
+    /// Says that another server than the registry gave this answer.
+    #[must_use]
+    pub(crate) fn by(mut self, speaker: &'static str) -> Self {
+        self.0.speaker = speaker;
+        self
     }
 
     /// What was being done, as `pull manifest of host/name:tag`: it reads well after "cannot". The
@@ -159,7 +168,10 @@ impl Error {
     /// Adds a fact that helps to understand: a failed mirror, a failed credential helper.
     #[must_use]
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
-        self.0.notes.push(note.into());
+        let note = note.into();
+        if !self.0.notes.contains(&note) {
+            self.0.notes.push(note);
+        }
         self
     }
 
@@ -184,7 +196,7 @@ impl Error {
     /// What to do next.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+        self.0.hint.as_deref().or_else(|| usual_hint(self.0.kind))
     }
 
     /// More facts: mirrors that failed before, a credential helper that failed.
@@ -238,7 +250,7 @@ impl fmt::Display for Error {
         }
         if let Some(status) = self.0.status {
             let reason = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
-            write!(f, "{separator}the registry answered {status} {reason}")?;
+            write!(f, "{separator}{} answered {status} {reason}", self.0.speaker)?;
             let mut separator = ": ";
             for message in &self.0.messages {
                 write!(f, "{separator}{message}")?;
@@ -247,6 +259,25 @@ impl fmt::Display for Error {
         }
         Ok(())
     }
+}
+
+/// What helps where nothing better is known.
+fn usual_hint(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::Unavailable => "the trouble is on the server's side: try again later",
+        ErrorKind::Timeout | ErrorKind::Interrupted => "check the network and any proxy on the way, then try again",
+        ErrorKind::TooLarge => "this is not what a registry holds for an image: check the reference",
+        ErrorKind::Protocol => {
+            "check that the address is that of a registry; if it is, tell its administrator about this answer"
+        }
+        ErrorKind::Redirect => "the registry, or a proxy in front of it, is set up wrongly: tell its administrator",
+        ErrorKind::Unsupported => "this registry does not offer that",
+        ErrorKind::Digest => {
+            "the content was damaged in the registry or on its way: try again, and if that does not help, push it anew"
+        }
+        ErrorKind::Source => "the local copy changed or is damaged: build again",
+        _ => return None,
+    })
 }
 
 /// The largest error body that is read.
@@ -292,6 +323,11 @@ pub(crate) fn clean(text: &str, limit: usize) -> String {
         out.push('…');
     }
     out
+}
+
+/// A duration for people: `60 s`, `0.2 s`.
+pub(crate) fn seconds(duration: std::time::Duration) -> String {
+    format!("{} s", (duration.as_secs_f64() * 10.0).round() / 10.0)
 }
 
 /// A URL for people: no user, no query, no fragment.

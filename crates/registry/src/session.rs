@@ -151,6 +151,11 @@ impl Session {
         .map_err(|error| self.auth.explain(target, error))
     }
 
+    /// The error that an answer is, with what is known of the credential.
+    pub(crate) fn refused(&self, target: &Target, answer: &Answer) -> Error {
+        self.auth.explain(target, answer.error())
+    }
+
     /// One attempt, no retry: for the clean-up of something that failed anyway.
     pub(crate) fn request_once(&self, target: &Target, scopes: &[String], call: &Call) -> Result<Answer, Error> {
         let limit = crate::error::ERROR_BODY_LIMIT;

@@ -5,7 +5,7 @@
 //! HTTP unless the target may be spoken to in the clear.
 use crate::block::Driver;
 use crate::dns::{DnsError, Resolver};
-use crate::error::{ERROR_BODY_LIMIT, bare_url, parse_error_body};
+use crate::error::{ERROR_BODY_LIMIT, bare_url, parse_error_body, seconds};
 use crate::proxy::{Network, Proxies, ip_of, is_loopback};
 use crate::{ClientOptions, Error, ErrorKind, Timeouts, tls};
 use bytes::Bytes;
@@ -116,7 +116,7 @@ pub(crate) async fn next_chunk(response: &mut Response, idle: Duration) -> Resul
     match tokio::time::timeout(idle, response.chunk()).await {
         Ok(Ok(chunk)) => Ok(chunk),
         Ok(Err(error)) => Err(classify(&error, None)),
-        Err(_) => Err(Error::new(ErrorKind::Timeout, format!("the registry sent nothing for {} s", idle.as_secs()))),
+        Err(_) => Err(Error::new(ErrorKind::Timeout, format!("the registry sent nothing for {}", seconds(idle)))),
     }
 }
 
@@ -324,10 +324,9 @@ impl Transport {
         match tokio::time::timeout(limit, request).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(self.explain(&error, url)),
-            Err(_) => Err(Error::new(
-                ErrorKind::Timeout,
-                format!("{} gave no answer within {} s", authority, limit.as_secs_f32()),
-            )),
+            Err(_) => {
+                Err(Error::new(ErrorKind::Timeout, format!("{authority} gave no answer within {}", seconds(limit))))
+            }
         }
     }
 

@@ -50,7 +50,7 @@ impl Client {
         for _ in 0..MAX_PAGES {
             let answer = session.request(target, scopes, PAGE_LIMIT, || Ok(Call::new(Method::GET, url.clone())))?;
             if answer.status != StatusCode::OK {
-                return Err(answer.error());
+                return Err(session.refused(target, &answer));
             }
             total += answer.body.len();
             if total > LIST_LIMIT {
@@ -136,7 +136,7 @@ impl Client {
             405 => Err(answer
                 .error()
                 .or_hint(|| Some("this registry does not delete; its administrator may allow it".to_owned()))),
-            _ => Err(answer.error()),
+            _ => Err(session.refused(target, &answer)),
         }
     }
 

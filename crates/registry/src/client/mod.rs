@@ -102,8 +102,9 @@ impl Client {
             StatusCode::NOT_FOUND => Err(Error::new(
                 ErrorKind::NotFound,
                 format!("{} answers, but it is no registry (404 for /v2/)", target.registry),
-            )),
-            _ => Err(answer.error()),
+            )
+            .or_hint(|| Some("check the registry's address and port".to_owned()))),
+            _ => Err(self.session.refused(target, &answer)),
         });
         answer.map_err(|e| e.doing(|| format!("reach the registry {}", target.registry)))
     }

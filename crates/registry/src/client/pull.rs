@@ -57,7 +57,7 @@ impl Client {
             Ok(session.simple(target, Method::GET, &path)?.header(ACCEPT, &accept()))
         })?;
         if answer.status != StatusCode::OK {
-            return Err(self.explain_missing(target, reference, answer.error()));
+            return Err(self.explain_missing(target, reference, session.refused(target, &answer)));
         }
         let media_type = document_type(&answer)?;
         let told = answer.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
@@ -132,7 +132,7 @@ impl Client {
         match answer.status.as_u16() {
             200..=299 => Ok(true),
             404 | 410 => Ok(false),
-            _ => Err(answer.error()),
+            _ => Err(session.refused(target, &answer)),
         }
     }
 }

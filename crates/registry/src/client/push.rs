@@ -12,6 +12,7 @@
 use super::{Client, Progress, Pushed, Source};
 use crate::block::Running;
 use crate::endpoint::{Target, join};
+use crate::error::seconds;
 use crate::retry::{Attempts, asked};
 use crate::session::{Session, scope};
 use crate::transport::{Answer, Call, FedBody};
@@ -79,7 +80,7 @@ impl<'a> Upload<'a> {
         match answer.status {
             StatusCode::CREATED => Ok(None),
             StatusCode::ACCEPTED => self.place(&answer).map(Some),
-            _ => Err(answer.error()),
+            _ => Err(self.session.refused(&self.target, &answer)),
         }
     }
 
@@ -89,7 +90,7 @@ impl<'a> Upload<'a> {
         let answer = session
             .request(&self.target, &self.scopes, 0, || session.simple(&self.target, Method::POST, "blobs/uploads/"))?;
         if answer.status != StatusCode::ACCEPTED {
-            return Err(match answer.error() {
+            return Err(match session.refused(&self.target, &answer) {
                 error if error.kind() == ErrorKind::NotFound => error.or_hint(|| {
                     Some("check the repository's name; some registries want it created before a push".to_owned())
                 }),
@@ -370,7 +371,7 @@ impl<'a> Upload<'a> {
                     Ok(Call::new(Method::PUT, finish_url(&at, Some(&descriptor.digest))))
                 })?;
                 if !answer.status.is_success() {
-                    return Err(upload_error(&answer));
+                    return Err(self.session.auth.explain(&self.target, upload_error(&answer)));
                 }
                 self.finished(&answer, &descriptor.digest)?;
                 return Ok(descriptor);
@@ -501,10 +502,7 @@ fn wait_for(
 ) -> Result<Answer, Error> {
     driver.wait(limit, running.finish()).map_err(|error| {
         if error.kind() == ErrorKind::Timeout {
-            Error::new(
-                ErrorKind::Timeout,
-                format!("the registry did not confirm the upload within {} s", limit.as_secs()),
-            )
+            Error::new(ErrorKind::Timeout, format!("the registry did not confirm the upload within {}", seconds(limit)))
         } else {
             error
         }
@@ -568,7 +566,7 @@ impl Client {
             Ok(session.simple(target, Method::PUT, &path)?.header(CONTENT_TYPE, media_type).body(body.clone()))
         })?;
         if !answer.status.is_success() {
-            let error = answer.error();
+            let error = session.refused(target, &answer);
             let unknown = |code: &str| error.messages().iter().any(|m| m.code == code);
             let hint = if unknown("MANIFEST_BLOB_UNKNOWN") || unknown("BLOB_UNKNOWN") {
                 Some("a blob that the manifest names is not in the repository: push the blobs first".to_owned())

@@ -94,7 +94,15 @@ impl BlobReader {
         self.size
     }
 
-    fn describe(&self, error: Error) -> Error {
+    fn describe(&self, mut error: Error) -> Error {
+        if error.is_transient() && self.offset > 0 {
+            error = error.note(format!("{} of {} bytes had arrived", self.offset, self.size));
+        }
+        if error.kind() == ErrorKind::NotFound {
+            error = error.or_hint(|| {
+                Some("the registry lost the blob, or the image was pushed incompletely: push it again".to_owned())
+            });
+        }
         self.notes
             .iter()
             .fold(error, |error, note| error.note(note.clone()))

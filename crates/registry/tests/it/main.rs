@@ -2,5 +2,7 @@
 mod support;
 
 mod distribution;
+mod fault;
+mod faults;
 mod server;
 mod skopeo;
