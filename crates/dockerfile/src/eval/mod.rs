@@ -1,10 +1,10 @@
 //! Walks a Dockerfile as a build would, without building: which stages are needed, what every variable
 //! is where, and what each word expands to.
 //!
-//! The lint rules and the outline look at the walk through a [`Visitor`]. BuildKit's scoping holds: global
+//! The lint rules and the outline look at the walk through a `Visitor`. BuildKit's scoping holds: global
 //! arguments count in `FROM` only and in a stage after `ARG NAME`; `ENV` beats `ARG`; a stage made from
 //! another one inherits its variables, also its arguments. Where the environment of a base image is not
-//! known, [`State::complete`] is false, and an undefined variable may be defined after all.
+//! known, `State::complete` is false, and an undefined variable may be defined after all.
 mod words;
 
 use crate::ast::{ArgDecl, CommandLine, Dockerfile, Instruction, Kind, MountFlag, Stage, Text};

@@ -1,8 +1,8 @@
 //! Source text to tree, with every error and not only the first.
 //!
-//! The parser goes line by line: [`line`] glues continuation lines together, [`directives`] reads the
-//! comments at the very top, [`flags`] and [`words`] cut an instruction into its parts, [`instruction`] and
-//! [`arguments`] know each instruction, [`heredoc`] takes the lines that belong to a here-document. An instruction
+//! The parser goes line by line: `line` glues continuation lines together, `directives` reads the
+//! comments at the very top, `flags` and `words` cut an instruction into its parts, `instruction` and
+//! `arguments` know each instruction, `heredoc` takes the lines that belong to a here-document. An instruction
 //! that is wrong is reported and left out, and the next one is parsed as if nothing had happened.
 //!
 //! Time and memory are linear in the length of the source.
