@@ -4,5 +4,7 @@ mod support;
 mod distribution;
 mod fault;
 mod faults;
+mod recovery;
 mod server;
 mod skopeo;
+mod streaming;
