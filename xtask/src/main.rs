@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a person at a terminal")]
 
 mod corpus;
+mod tree;
 
 use std::process::ExitCode;
 
@@ -12,7 +13,8 @@ tasks:
   corpus record [FILTER]           build the cases of tests/dockerfiles with the newest peers and write their records
   corpus peer [SUITE] [FILTER]     build them with the BuildKit of a Debian suite and compare with the records
   corpus check BINARY [FILTER]     build them with a cooperage binary and compare with the records
-  corpus list                      print each case and what it is about";
+  corpus list                      print each case and what it is about
+  tree                             check the arrows between crates, the size of Cargo.lock, forbidden words";
 
 /// What a task can fail with; `main` prints it.
 type Failure = Box<dyn std::error::Error>;
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["corpus", rest @ ..] => corpus::main(rest),
+        ["tree"] => tree(),
         _ => Err(USAGE.into()),
     };
     match result {
@@ -31,4 +34,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn tree() -> Result<(), Failure> {
+    let problems = tree::problems()?;
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("\n").into()) }
 }
