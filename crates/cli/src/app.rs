@@ -38,7 +38,6 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCo
     crate::signals::listen(&cancel);
     let context = Context { env, ui, cancel: &cancel, entered, config: cli.config };
     match dispatch(cli.command, &context) {
-        Ok(()) if crate::signals::interrupted() => ExitCode::from(130),
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ui.error(&error);
@@ -52,6 +51,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCo
 fn enter_namespace(command: &Command, env: &Env, ui: Ui) -> Entered {
     let asked = match command {
         Command::Build(args) => args.place.isolation.as_deref(),
+        // What it tries must be tried where builds would happen.
+        Command::Doctor(_) => None,
         _ => return Entered::NotNeeded,
     };
     if !matches!(asked.or_else(|| env.get("COOPERAGE_ISOLATION")), None | Some("auto" | "namespaces")) {

@@ -21,8 +21,3 @@ pub(crate) fn listen(cancel: &CancelToken) {
         }
     });
 }
-
-/// Whether the user stopped the command.
-pub(crate) fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::SeqCst)
-}

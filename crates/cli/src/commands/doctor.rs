@@ -1,4 +1,6 @@
 //! `cooperage doctor`: what was tried in this place, and what follows from it.
+use sandbox::userns::Entered;
+
 use crate::app::Context;
 use crate::args::build::PlaceArgs;
 use crate::config::{Flags, Settings};
@@ -34,13 +36,14 @@ pub(crate) fn run(args: &DoctorArgs, context: &Context<'_>) -> Result<()> {
     if args.format == "json" {
         let json = serde_json::json!({
             "store": root.display().to_string(),
+            "userNamespace": context.entered,
             "probes": probes,
             "choice": choice.as_ref().ok(),
             "error": choice.as_ref().err().map(ToString::to_string),
         });
         context.ui.out(&format!("{json:#}\n"))?;
     } else {
-        context.ui.out(&text(root, &probes, choice.as_ref()))?;
+        context.ui.out(&text(root, &context.entered, &probes, choice.as_ref()))?;
     }
     match choice {
         Ok(_) => Ok(()),
@@ -50,6 +53,7 @@ pub(crate) fn run(args: &DoctorArgs, context: &Context<'_>) -> Result<()> {
 
 fn text(
     root: &std::path::Path,
+    entered: &Entered,
     probes: &sandbox::probe::Probes,
     choice: std::result::Result<&sandbox::Choice, &sandbox::CannotIsolate>,
 ) -> String {
@@ -65,6 +69,15 @@ fn text(
     row("chroot", probes.chroot.as_ref().err().map(ToString::to_string));
     row("intercept", probes.intercept.as_ref().err().map(ToString::to_string));
     let mut text = format!("What works here, with the store at {}:\n{out}\n", root.display());
+    match entered {
+        Entered::NotNeeded => {}
+        Entered::SubordinateIds { count } => {
+            text.push_str(&format!("This user's builds happen in a user namespace with {count} ids.\n"));
+        }
+        Entered::SingleId { why } => text.push_str(&format!(
+            "This user's builds happen in a user namespace with one id, ownership is emulated: {why}\n"
+        )),
+    }
     match choice {
         Ok(choice) => {
             text.push_str(&format!(

@@ -29,7 +29,8 @@ pub(crate) fn bytes(count: u64) -> String {
 pub(super) fn amount(current: u64, total: Option<u64>) -> String {
     match total {
         Some(total) if total > 0 => format!("{} / {}", bytes(current), bytes(total)),
-        _ if current > 0 => bytes(current),
+        // A count of one is no size: something that is done or not.
+        _ if current > 1 => bytes(current),
         _ => String::new(),
     }
 }

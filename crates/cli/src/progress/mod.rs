@@ -20,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use build::event::{Event, Events};
 
+pub(crate) use format::bytes;
 pub(crate) use state::State;
 
 /// How progress is shown.

@@ -31,8 +31,8 @@ pub(super) struct Plain {
     waiting: Vec<Waiting>,
     numbers: HashMap<VertexId, usize>,
     lines: HashMap<VertexId, Lines>,
-    /// When an item was last printed.
-    items: HashMap<(VertexId, String), SystemTime>,
+    /// When an item was last printed; `None` once it is done.
+    items: HashMap<(VertexId, String), Option<SystemTime>>,
     printed: bool,
 }
 
@@ -133,15 +133,18 @@ impl Renderer for Plain {
             Event::Progress { id, item, current, total, done } => {
                 let key = (*id, item.clone());
                 let last = self.items.get(&key).copied();
-                if last.is_some_and(|last| !*done && between(last, at) < REPEAT) {
+                let worth = match last {
+                    Some(None) => false,
+                    Some(Some(last)) => *done || between(last, at) >= REPEAT,
+                    // The first sight only starts the clock: most are over before they are worth a line.
+                    None => *done,
+                };
+                if worth || last.is_none() {
+                    self.items.insert(key, (!*done).then_some(at));
+                }
+                if !worth {
                     return Ok(());
                 }
-                if last.is_none() && !*done {
-                    // The first sight only starts the clock: most are over before it is worth a line.
-                    self.items.insert(key, at);
-                    return Ok(());
-                }
-                self.items.insert(key, at);
                 let started = state
                     .get(*id)
                     .and_then(|vertex| vertex.items.iter().find(|known| known.name == *item))
