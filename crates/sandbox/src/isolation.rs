@@ -104,13 +104,20 @@ pub fn choose(requested: Option<Isolation>, probes: &Probes) -> Result<Choice, C
         None => {
             let mut chosen = None;
             for isolation in [Isolation::Namespaces, Isolation::Chroot, Isolation::Intercept] {
-                match result(isolation) {
-                    Ok(()) => {
+                match (result(isolation), &probes.owners, &probes.intercept) {
+                    // apt and its like refuse to work where identities are only faked; interception remembers them.
+                    (Ok(()), Err(why), Ok(())) if isolation == Isolation::Namespaces => {
+                        reasons.push(format!("namespaces isolation works for one user id only: {why}"));
+                        reasons.push("intercept isolation works, and remembers other owners".into());
+                        chosen = Some(Isolation::Intercept);
+                        break;
+                    }
+                    (Ok(()), ..) => {
                         reasons.push(format!("{isolation} isolation works"));
                         chosen = Some(isolation);
                         break;
                     }
-                    Err(why) => reasons.push(format!("{isolation} isolation does not work: {why}")),
+                    (Err(why), ..) => reasons.push(format!("{isolation} isolation does not work: {why}")),
                 }
             }
             match (chosen, &probes.intercept) {
@@ -148,6 +155,7 @@ mod tests {
         Probes {
             namespaces: result(namespaces, "unshare"),
             overlay: result(overlay, "mount").map(|()| OverlaySupport { chown: true }),
+            owners: Ok(()),
             chroot: result(chroot, "chroot"),
             intercept: result(intercept, "seccomp"),
         }
@@ -160,6 +168,11 @@ mod tests {
         assert_eq!(choice(true, false, true, true), Ok((Isolation::Namespaces, RootStrategy::Tree)));
         assert_eq!(choice(false, true, true, true), Ok((Isolation::Chroot, RootStrategy::Tree)));
         assert_eq!(choice(false, false, false, true), Ok((Isolation::Intercept, RootStrategy::Tree)));
+        let single = Probes { owners: probes(false, true, true, true).namespaces, ..probes(true, true, false, true) };
+        let choice_of = |probes: &Probes| choose(None, probes).map(|choice| choice.isolation);
+        assert_eq!(choice_of(&single), Ok(Isolation::Intercept));
+        let single = Probes { intercept: single.owners.clone(), ..single };
+        assert_eq!(choice_of(&single), Ok(Isolation::Namespaces), "with faked ownership");
         let none = choice(false, false, false, false).expect_err("nothing works");
         assert_eq!(none.to_string(), "intercept isolation cannot work here: seccomp: Operation not permitted");
     }

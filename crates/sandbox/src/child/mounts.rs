@@ -188,7 +188,19 @@ fn apply(mount: &Mount, source: &Source, point: &OwnedFd, root: &Root, stage: &O
             mount_bind(fd_path(&fd), fd_path(&point)).context(|| "bind the socket")
         }
         (MountKind::Scratch { .. }, Source::Scratch { lower, upper, work }) => {
-            mount_overlay(&[lower.as_fd()], upper.as_fd(), work.as_fd(), point.as_fd())
+            match mount_overlay(&[lower.as_fd()], upper.as_fd(), work.as_fd(), point.as_fd()) {
+                // The store lies on an overlayfs itself: what is written then lives in memory.
+                Err(error) if error.errno == libc::EINVAL => {
+                    let dir = |kind: &str| {
+                        let name = format!("files/{index}-{kind}");
+                        mkdirat(stage, &name, Mode::from_raw_mode(0o755)).context(|| "furnish the stage")?;
+                        o_path(stage.as_fd(), name).context(|| "open the stage")
+                    };
+                    let (upper, work) = (dir("upper")?, dir("work")?);
+                    mount_overlay(&[lower.as_fd()], upper.as_fd(), work.as_fd(), point.as_fd())
+                }
+                result => result,
+            }
         }
         (MountKind::Tmpfs { size, mode }, _) => {
             let size = size.map_or_else(String::new, |size| format!(",size={size}"));

@@ -79,6 +79,7 @@ pub fn report(launcher: &Launcher, around: &Surroundings<'_>) -> Report {
         ("network-namespace", "RUN --network=none", Primitive::NetworkNamespace),
         ("user-namespaces", "root for an ordinary user", Primitive::UserNamespaces),
         ("overlay", "layers merged by the kernel at the store's place", Primitive::Overlay(store())),
+        ("owners", "files of other users", Primitive::Chown(store())),
         ("chroot", "a root of its own, as uid 0 without mounts", Primitive::Chroot(store())),
         ("mknod", "device nodes in a tree", Primitive::Mknod(store())),
         ("seccomp-trap", "interception inside the step's processes", Primitive::SeccompTrap),

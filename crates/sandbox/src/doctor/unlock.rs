@@ -16,8 +16,8 @@ pub(super) fn advise(
     let mut add = |gives: &str, change: String| advice.push(Unlock { gives: gives.into(), change });
     let failed = |name: &str| findings.iter().find(|f| f.name == name).and_then(|f| f.result.as_ref().err());
     let isolation = choice.map(|choice| choice.isolation);
-    if isolation != Some(Isolation::Namespaces) {
-        namespaces(places, facts, failed("namespaces").map_or("", |why| why.action.as_str()), &mut add);
+    if let Some(why) = failed("namespaces") {
+        namespaces(places, facts, &why.action, &mut add);
     }
     if isolation.is_none_or(|isolation| isolation == Isolation::Intercept) && facts.uid != 0 {
         let change = if places.contains(&Place::Kubernetes) {
@@ -29,7 +29,7 @@ pub(super) fn advise(
     }
     if let Ok(Entered::SingleId { why }) = entered {
         add(
-            "real owners for other users' files (subordinate ids)",
+            "namespaces isolation with real owners (subordinate ids)",
             format!(
                 "{why}: install the package uidmap, then: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
             ),
@@ -94,7 +94,8 @@ mod tests {
         let facts = Facts { uid: 1000, store_type: "overlay".into(), ..Facts::default() };
         let none = Err(NoUserNamespace { action: String::new(), reason: String::new() });
         let gives = |places: &[Place], facts: &Facts, entered: &_, c: &Choice, action: &str| -> Vec<String> {
-            advise(places, facts, entered, &[finding("namespaces", action)], Some(c))
+            let findings: Vec<_> = (!action.is_empty()).then(|| finding("namespaces", action)).into_iter().collect();
+            advise(places, facts, entered, &findings, Some(c))
                 .into_iter()
                 .map(|unlock| unlock.change.split([' ', ':']).next().unwrap_or("").to_owned())
                 .collect()

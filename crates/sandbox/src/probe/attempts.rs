@@ -34,6 +34,7 @@ pub(super) fn attempt(primitive: &Primitive) -> Attempt {
         }
         Primitive::Overlay(dir) => overlay::attempt(dir),
         Primitive::Chroot(dir) => chroot(dir),
+        Primitive::Chown(dir) => with_scratch(dir, chown),
         Primitive::Mknod(dir) => mknod(dir),
         Primitive::SeccompTrap => sys::try_seccomp_trap().tried("a seccomp filter that traps").and_then(|()| done()),
         Primitive::SeccompNotify => {
@@ -105,9 +106,7 @@ fn chroot(dir: &Path) -> Attempt {
         return Err(Why::said("chroot", format!("the process is user {}, not root", rustix::process::geteuid())));
     }
     with_scratch(dir, |path| {
-        let file = path.join("file");
-        std::fs::write(&file, "").tried("write a file")?;
-        std::os::unix::fs::chown(&file, Some(1), Some(1)).tried("chown to another user")?;
+        chown(path)?;
         // In one more process: the scratch directory must be removable afterwards.
         // SAFETY: this is a fork of a process with a single thread.
         unsafe {
@@ -121,6 +120,13 @@ fn chroot(dir: &Path) -> Attempt {
             })
         }
     })
+}
+
+fn chown(path: &Path) -> Attempt {
+    let file = path.join("file");
+    std::fs::write(&file, "").tried("write a file")?;
+    std::os::unix::fs::chown(&file, Some(1), Some(1)).tried("chown to another user")?;
+    done()
 }
 
 fn mknod(dir: &Path) -> Attempt {

@@ -70,6 +70,8 @@ pub enum Primitive {
     Overlay(#[serde(with = "bytes")] PathBuf),
     /// chroot(2), chown, setgroups and setuid as uid 0.
     Chroot(#[serde(with = "bytes")] PathBuf),
+    /// chown of a file here to another user.
+    Chown(#[serde(with = "bytes")] PathBuf),
     /// mknod of the null device here.
     Mknod(#[serde(with = "bytes")] PathBuf),
     /// A seccomp filter whose traps the process handles itself.
@@ -97,6 +99,8 @@ pub struct Probes {
     pub namespaces: Result<(), Why>,
     /// Overlayfs at the store's place.
     pub overlay: Result<OverlaySupport, Why>,
+    /// Files at the store's place can be given to other users.
+    pub owners: Result<(), Why>,
     /// chroot(2) as uid 0.
     pub chroot: Result<(), Why>,
     /// What interception of system calls needs.
@@ -111,19 +115,21 @@ pub fn probes(launcher: &Launcher, store: &Path) -> Probes {
         vec![
             Primitive::Namespaces,
             Primitive::Overlay(store.clone()),
+            Primitive::Chown(store.clone()),
             Primitive::Chroot(store.clone()),
             Primitive::Mknod(store),
             Primitive::SeccompTrap,
             Primitive::Openat2,
         ],
     );
-    let [namespaces, overlay, chroot, mknod, trap, openat2] = match <[_; 6]>::try_from(results) {
+    let [namespaces, overlay, owners, chroot, mknod, trap, openat2] = match <[_; 7]>::try_from(results) {
         Ok(results) => results,
         Err(_) => std::array::from_fn(|_| Err(Why::said("try the primitives", "the helper's answer is broken"))),
     };
     Probes {
         namespaces: namespaces.map(drop),
         overlay: overlay.and_then(|detail| overlay_support(&detail)),
+        owners: owners.map(drop),
         // Without mounts, /dev/null has to be made.
         chroot: chroot.and(mknod).map(drop),
         intercept: trap.and(openat2).map(drop),

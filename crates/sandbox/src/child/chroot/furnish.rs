@@ -103,9 +103,9 @@ impl Furniture {
 
     fn fill(&mut self, spec: &Spec) -> Setup<()> {
         fs::create_dir(&self.stash).context(|| format!("make {}", self.stash.display()))?;
-        self.place(Path::new("/proc"), None, |at| fill_proc(at))?;
+        self.place(Path::new("/proc"), None, fill_proc)?;
         self.place(Path::new("/sys"), None, |at| fs::create_dir(at).context(|| "make /sys"))?;
-        self.place(Path::new("/dev"), None, |at| fill_dev(at))?;
+        self.place(Path::new("/dev"), None, fill_dev)?;
         for mount in &spec.mounts {
             self.mount(mount)?;
         }
