@@ -25,6 +25,9 @@ pub(crate) fn build_error(error: &BuildError, request: Option<&BuildRequest>, co
         out = out.caused_by(source);
     }
     out.hints.extend(error.hints().iter().cloned());
+    if out.hints.is_empty() {
+        out.hints.extend(source_hint(error));
+    }
     let mut report = String::new();
     if let Some(step) = error.step() {
         report.push_str(&step_output(step));
@@ -75,6 +78,24 @@ fn step_output(step: &StepFailure) -> String {
     }
     out.push_str("------\n");
     out
+}
+
+/// What an error below knows to do.
+fn source_hint(error: &BuildError) -> Option<String> {
+    use build::source::{git::GitError, http::HttpError};
+    let mut next = std::error::Error::source(error);
+    while let Some(error) = next {
+        let hint = error
+            .downcast_ref::<GitError>()
+            .and_then(GitError::hint)
+            .or_else(|| error.downcast_ref::<HttpError>().and_then(HttpError::hint))
+            .or_else(|| error.downcast_ref::<registry::Error>().and_then(|e| e.hint()).map(str::to_owned));
+        if hint.is_some() {
+            return hint;
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// What the output and the exit code of a step give away.

@@ -82,6 +82,28 @@ pub enum HttpError {
     Cancelled,
 }
 
+impl HttpError {
+    /// What the user can do, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Status { code: 401 | 403, url, .. } => {
+                let host = reqwest::Url::parse(url).ok()?.host_str()?.to_owned();
+                Some(format!("where it needs a token: --secret id=HTTP_AUTH_TOKEN_{host},env=VARIABLE"))
+            }
+            Self::Status { code: 404 | 410, .. } => Some("check the URL; the file may have moved".into()),
+            Self::Checksum { actual, .. } => {
+                Some(format!("where this content is the right one, write {actual}; where not, do not use it"))
+            }
+            Self::Transport { why, .. } if why.contains("certificate") => {
+                Some("where a company's proxy signs certificates, trust its CA: --registry-ca FILE".into())
+            }
+            Self::Transport { .. } => Some("check the host's name, the network, and the proxy variables".into()),
+            _ => None,
+        }
+    }
+}
+
 /// A client for downloads; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct HttpClient(Client);

@@ -207,6 +207,7 @@ fn a_git_server_that_is_down() {
     insta::assert_snapshot!(Case::new().build("git://127.0.0.1:9/a.git"), @r#"
     exit 1
     error: cannot resolve git://127.0.0.1:9/a.git: fatal: unable to connect to 127.0.0.1:; 127.0.0.1[0: 127.0.0.1]: errno=Connection refused
+      hint: check the host's name, the network, and the proxy variables
     "#);
 }
 
@@ -215,5 +216,6 @@ fn an_http_server_that_is_down() {
     insta::assert_snapshot!(Case::new().build("http://127.0.0.1:9/a.tar"), @r#"
     exit 1
     error: cannot download http://127.0.0.1:9/a.tar: tcp connect error: Connection refused
+      hint: check the host's name, the network, and the proxy variables
     "#);
 }

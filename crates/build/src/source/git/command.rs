@@ -89,6 +89,41 @@ pub enum GitError {
 }
 
 impl GitError {
+    /// What the user can do, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let says = |message: &str, words: &[&str]| words.iter().any(|word| message.contains(word));
+        match self {
+            Self::Missing { .. } => Some("install git, or give the files as a directory or an archive".into()),
+            Self::NoReference { url, .. } => {
+                let remote = url.split('#').next().unwrap_or(url);
+                Some(format!("git ls-remote {remote} lists what there is"))
+            }
+            Self::Checksum { actual, .. } => {
+                Some(format!("where the change is wanted, write {actual}; where not, somebody moved the reference"))
+            }
+            Self::Failed { message, .. }
+                if says(message, &["could not read Username", "Authentication failed", "403", "401", "not found"]) =>
+            {
+                Some("a private repository needs a token: --secret id=GIT_AUTH_TOKEN,env=VARIABLE".into())
+            }
+            Self::Failed { message, .. }
+                if says(message, &["Permission denied (publickey", "Host key verification"]) =>
+            {
+                Some("add the key to the SSH agent (ssh-add), and the host to ~/.ssh/known_hosts".into())
+            }
+            Self::Failed { message, .. }
+                if says(message, &["Could not resolve", "unable to connect", "Failed to connect", "timed out"]) =>
+            {
+                Some("check the host's name, the network, and the proxy variables".into())
+            }
+            Self::Failed { message, .. } if says(message, &["not allowed"]) => {
+                Some("use https://, ssh:// or git://".into())
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn io(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.display().to_string();
         move |source| Self::Io { verb, path, source }
