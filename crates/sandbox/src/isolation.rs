@@ -83,7 +83,11 @@ pub struct CannotIsolate {
     pub why: String,
 }
 
-/// Picks the strongest isolation that works, or checks the requested one.
+/// The order of preference. A chroot without mounts has no `/proc/self`, which Java, node and many a maintainer script
+/// need; interception provides it, so it comes first although it needs less.
+const PREFERENCE: [Isolation; 3] = [Isolation::Namespaces, Isolation::Intercept, Isolation::Chroot];
+
+/// Picks the best isolation that works, or checks the requested one.
 pub fn choose(requested: Option<Isolation>, probes: &Probes) -> Result<Choice, CannotIsolate> {
     let result = |isolation| match isolation {
         Isolation::Namespaces => &probes.namespaces,
@@ -103,7 +107,7 @@ pub fn choose(requested: Option<Isolation>, probes: &Probes) -> Result<Choice, C
         }
         None => {
             let mut chosen = None;
-            for isolation in [Isolation::Namespaces, Isolation::Chroot, Isolation::Intercept] {
+            for isolation in PREFERENCE {
                 match (result(isolation), &probes.owners, &probes.intercept) {
                     // apt and its like refuse to work where identities are only faked; interception remembers them.
                     (Ok(()), Err(why), Ok(())) if isolation == Isolation::Namespaces => {
@@ -162,11 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn the_strongest_that_works_is_chosen() {
+    fn the_best_that_works_is_chosen() {
         let choice = |n, o, c, i| choose(None, &probes(n, o, c, i)).map(|choice| (choice.isolation, choice.root));
         assert_eq!(choice(true, true, true, true), Ok((Isolation::Namespaces, RootStrategy::Overlay)));
         assert_eq!(choice(true, false, true, true), Ok((Isolation::Namespaces, RootStrategy::Tree)));
-        assert_eq!(choice(false, true, true, true), Ok((Isolation::Chroot, RootStrategy::Tree)));
+        assert_eq!(choice(false, true, true, true), Ok((Isolation::Intercept, RootStrategy::Tree)));
+        assert_eq!(choice(false, true, true, false), Ok((Isolation::Chroot, RootStrategy::Tree)));
         assert_eq!(choice(false, false, false, true), Ok((Isolation::Intercept, RootStrategy::Tree)));
         let single = Probes { owners: probes(false, true, true, true).namespaces, ..probes(true, true, false, true) };
         let choice_of = |probes: &Probes| choose(None, probes).map(|choice| choice.isolation);

@@ -19,7 +19,7 @@ pub(super) fn advise(
     if let Some(why) = failed("namespaces") {
         namespaces(places, facts, &why.action, &mut add);
     }
-    if isolation.is_none_or(|isolation| isolation == Isolation::Intercept) && facts.uid != 0 {
+    if isolation.is_none() && facts.uid != 0 {
         let change = if places.contains(&Place::Kubernetes) {
             "securityContext: {runAsUser: 0, runAsNonRoot: false}, with the default capabilities"
         } else {
@@ -101,10 +101,12 @@ mod tests {
                 .collect()
         };
         let intercept = choice(Isolation::Intercept, RootStrategy::Tree);
-        assert_eq!(gives(&[Place::Kubernetes], &facts, &none, &intercept, "unshare"), ["hostUsers", "securityContext"]);
-        assert_eq!(gives(&[Place::Docker], &facts, &none, &intercept, "unshare"), ["--security-opt", "run"]);
+        assert_eq!(gives(&[Place::Kubernetes], &facts, &none, &intercept, "unshare"), ["hostUsers"]);
+        assert_eq!(gives(&[Place::Docker], &facts, &none, &intercept, "unshare"), ["--security-opt"]);
         let sysctl = Facts { max_user_namespaces: Some(0), uid: 1000, ..Facts::default() };
-        assert_eq!(gives(&[], &sysctl, &none, &intercept, "unshare"), ["sudo", "run"]);
+        assert_eq!(gives(&[], &sysctl, &none, &intercept, "unshare"), ["sudo"]);
+        let nothing = advise(&[], &facts, &none, &[], None);
+        assert!(nothing[0].change.starts_with("run as root"), "{nothing:?}");
         let tree = choice(Isolation::Namespaces, RootStrategy::Tree);
         assert_eq!(gives(&[Place::Kubernetes], &facts, &Ok(Entered::NotNeeded), &tree, ""), ["the"]);
         let overlay = choice(Isolation::Namespaces, RootStrategy::Overlay);
