@@ -10,6 +10,8 @@ mod dockerfiles;
 mod flags;
 #[path = "bad_input/others.rs"]
 mod others;
+#[path = "bad_input/registries.rs"]
+mod registries;
 
 use std::io::Write;
 use std::path::Path;
