@@ -113,4 +113,12 @@ mod tests {
         }
         assert_eq!(show("a=b"), "");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(header in "\\PC{0,80}", tricky in "[a-z=\",\\\\ ]{0,40}") {
+            parse(&header);
+            parse(&tricky);
+        }
+    }
 }

@@ -184,20 +184,24 @@ fn authority_has_port(authority_text: &str) -> bool {
     host_of(authority_text).len() < authority_text.len()
 }
 
-/// Resolves `Location` and `Link` against the URL that sent them. Where it names another host, the
-/// caller sends no credentials there.
+/// Resolves `Location` and `Link` against the URL that sent them. A registry behind a proxy that ends
+/// TLS often believes that it is plain HTTP: its own address keeps the scheme that was used to reach it.
 pub(crate) fn join(base: &Url, location: &str) -> Result<Url, Error> {
-    let joined = base
+    let mut joined = base
         .join(location)
         .map_err(|_| Error::new(ErrorKind::Protocol, "the registry names a place that is no URL".to_owned()))?;
-    if matches!(joined.scheme(), "http" | "https") && joined.host_str().is_some() {
-        Ok(joined)
-    } else {
-        Err(Error::new(
+    if !matches!(joined.scheme(), "http" | "https") || joined.host_str().is_none() {
+        return Err(Error::new(
             ErrorKind::Protocol,
             format!("the registry names a place that cannot be used ({}: URL at {})", joined.scheme(), authority(base)),
-        ))
+        ));
     }
+    let itself = joined.host_str() == base.host_str() && joined.port() == base.port();
+    if itself && (base.scheme(), joined.scheme()) == ("https", "http") {
+        // Both schemes are special to the URL standard, so this cannot fail.
+        let _ = joined.set_scheme("https");
+    }
+    Ok(joined)
 }
 
 #[cfg(test)]
@@ -251,5 +255,7 @@ mod tests {
         let base: Url = "https://host/v2/a/blobs/uploads/".parse().unwrap();
         assert_eq!(join(&base, "/v2/a/blobs/uploads/1?x=y").unwrap().as_str(), "https://host/v2/a/blobs/uploads/1?x=y");
         assert!(join(&base, "file:///etc/passwd").is_err());
+        assert_eq!(join(&base, "http://host/u/1").unwrap().as_str(), "https://host/u/1");
+        assert_eq!(join(&base, "http://other/u/1").unwrap().as_str(), "http://other/u/1");
     }
 }

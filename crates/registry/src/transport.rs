@@ -240,7 +240,9 @@ impl Transport {
             .referer(false)
             .connect_timeout(self.timeouts.connect)
             .pool_idle_timeout(Duration::from_secs(60))
-            .http2_adaptive_window(true)
+            // What a slow reader leaves in memory is bounded by these, per stream and per connection.
+            .http2_initial_stream_window_size(2 << 20)
+            .http2_initial_connection_window_size(8 << 20)
             .user_agent(self.options.user_agent.clone());
         if !self.options.http2 {
             builder = builder.http1_only();
@@ -340,16 +342,17 @@ impl Transport {
         }
     }
 
-    fn check_redirect(&self, from: &Url, to: &Url) -> Result<(), Error> {
+    /// Whether content and requests may move on from one place to another.
+    pub(crate) fn check_redirect(&self, from: &Url, to: &Url) -> Result<(), Error> {
         let refuse = |why: &str| Err(Error::new(ErrorKind::Redirect, why.to_owned()));
         if !matches!(to.scheme(), "http" | "https") {
-            return refuse(&format!("the registry redirects to a {}: URL, which is not followed", to.scheme()));
+            return refuse(&format!("the registry leads to a {}: URL, which is not followed", to.scheme()));
         }
         if to.host_str().is_none() {
-            return refuse("the registry redirects to a URL without a host");
+            return refuse("the registry leads to a URL without a host");
         }
         if from.scheme() == "https" && to.scheme() == "http" && self.trust(&authority(to)) == Trust::Verified {
-            return refuse(&format!("the registry redirects from HTTPS to plain HTTP ({})", bare_url(to)));
+            return refuse(&format!("the registry leads from HTTPS to plain HTTP ({})", bare_url(to)));
         }
         Ok(())
     }

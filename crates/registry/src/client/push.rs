@@ -112,7 +112,9 @@ impl<'a> Upload<'a> {
         let location = answer
             .header(LOCATION.as_str())
             .ok_or_else(|| Error::new(ErrorKind::Protocol, "the registry does not say where to upload to"))?;
-        join(&answer.url, location)
+        let place = join(&answer.url, location)?;
+        self.session.transport.check_redirect(&answer.url, &place)?;
+        Ok(place)
     }
 
     /// Gives a session up; whether that works does not matter.

@@ -25,6 +25,9 @@ const PIECES: usize = 4;
 /// A connection that brought this much is worth a new count of attempts.
 const PROGRESS: u64 = 64 * 1024;
 
+/// The pieces of a body, and the task that reads them.
+type Incoming = (mpsc::Receiver<Result<Bytes, Error>>, Running<()>);
+
 /// A blob on its way. Reading fails at the end when digest or size are wrong, and earlier when there
 /// is more than expected; a broken connection is mended unseen. [`Error::from_io`] finds the
 /// registry's error in an I/O error.
@@ -44,7 +47,7 @@ pub struct BlobReader {
     began: u64,
     digester: Option<Digester>,
     piece: Bytes,
-    body: Option<(mpsc::Receiver<Result<Bytes, Error>>, Running<()>)>,
+    body: Option<Incoming>,
     progress: Progress,
     permit: Option<OwnedSemaphorePermit>,
     failed: Option<Error>,

@@ -119,6 +119,14 @@ impl Credentials {
     }
 }
 
+/// The registry that a user means by an address: `https://index.docker.io/v1/` is `docker.io`,
+/// `https://Registry.Example/v2/` is `registry.example`.
+#[must_use]
+pub fn registry_name(address: &str) -> String {
+    let normal = file::normal(address.trim());
+    normal.split_once('/').map_or(normal.clone(), |(host, _)| host.to_owned())
+}
+
 /// A place that may hold a file.
 enum Place<'a> {
     Text(&'a Secret),

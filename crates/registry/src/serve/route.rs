@@ -209,4 +209,16 @@ mod tests {
         assert_eq!(query.get("artifactType"), Some("application/vnd.x+json"));
         assert_eq!((query.get("empty"), query.get("none")), (Some(""), None));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics_and_names_stay_inside(path in "/v2/[a-zA-Z0-9._:/%-]{0,60}") {
+            if let Ok(Place::Tags { name } | Place::Manifest { name, .. } | Place::Uploads { name }) = parse(&path) {
+                let inside = std::path::Path::new(name.as_str())
+                    .components()
+                    .all(|c| matches!(c, std::path::Component::Normal(_)));
+                proptest::prop_assert!(inside);
+            }
+        }
+    }
 }

@@ -23,9 +23,15 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 
-/// The sessions that this process knows, by repository and ID.
+/// By repository and ID.
+type Sessions = HashMap<(String, String), Arc<Mutex<Session>>>;
+
+/// So many sessions are kept open; what is idle beyond that is read anew when it goes on.
+const OPEN_SESSIONS: usize = 256;
+
+/// The sessions that this process knows.
 #[derive(Debug, Default)]
-pub(crate) struct Uploads(std::sync::Mutex<HashMap<(String, String), Arc<Mutex<Session>>>>);
+pub(crate) struct Uploads(std::sync::Mutex<Sessions>);
 
 /// One upload.
 #[derive(Debug)]
@@ -80,7 +86,7 @@ fn new_id() -> String {
 }
 
 impl Uploads {
-    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Arc<Mutex<Session>>>> {
+    fn sessions(&self) -> std::sync::MutexGuard<'_, Sessions> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,7 +105,12 @@ async fn hold(shared: &Arc<Shared>, name: &Name, id: &str) -> Result<OwnedMutexG
             let path = shared.store.upload(name, id);
             let opened =
                 blocking(move || if path.is_file() { Ok(Session::open(path)?) } else { Err(no_upload()) }).await?;
-            shared.uploads.sessions().entry(key).or_insert_with(|| Arc::new(Mutex::new(opened))).clone()
+            let mut sessions = shared.uploads.sessions();
+            if sessions.len() >= OPEN_SESSIONS {
+                // One that no request holds has nothing that its file has not.
+                sessions.retain(|_, session| Arc::strong_count(session) > 1);
+            }
+            sessions.entry(key).or_insert_with(|| Arc::new(Mutex::new(opened))).clone()
         }
     };
     let guard = session.lock_owned().await;

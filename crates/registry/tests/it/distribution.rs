@@ -3,8 +3,8 @@
 use crate::support::*;
 use oci::{Descriptor, Digest, Manifest, media_type};
 use registry::{
-    Client, ClientOptions, Credential, CredentialSources, Credentials, ErrorKind, Progress, Pushed, TrustStore,
-    serve::ServeOptions,
+    Client, ClientCertificate, ClientOptions, Credential, CredentialSources, Credentials, ErrorKind, Progress, Pushed,
+    TrustStore, serve::ServeOptions,
 };
 use std::io::Read;
 use std::process::Command;
@@ -189,7 +189,21 @@ fn certificates() {
     push_image(&Client::new(trusting).unwrap(), &name, &noise(1 << 20, 4));
     let careless = ClientOptions { insecure: vec![registry.host.clone()], ..options() };
     assert_eq!(Client::new(careless).unwrap().tags(&name).unwrap(), ["1"]);
+    // The registry asks for a certificate of the client.
+    let asking = format!("{tls}\n    clientcas:\n      - {}", path("ca.pem").display());
+    if let Some(strict) = DockerRegistry::start("", &asking) {
+        let trust = TrustStore { extra: vec![path("ca.pem")], ..TrustStore::default() };
+        let without = ClientOptions { trust: trust.clone(), ..options() };
+        assert!(Client::new(without).unwrap().ping(&strict.host).is_err());
+        let own =
+            ClientCertificate { registry: strict.host.clone(), certificate: path("cert.pem"), key: path("key.pem") };
+        let with = ClientOptions { trust, client_certificates: vec![own], ..options() };
+        Client::new(with).unwrap().ping(&strict.host).unwrap();
+    }
     let by_variable =
         ClientOptions { trust: TrustStore { system_file: Some(path("ca.pem")), ..TrustStore::default() }, ..options() };
     assert_eq!(Client::new(by_variable).unwrap().tags(&name).unwrap(), ["1"]);
+    let no_certificate = TrustStore { extra: vec![path("key.pem")], ..TrustStore::default() };
+    let error = Client::new(ClientOptions { trust: no_certificate, ..options() }).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Options);
 }

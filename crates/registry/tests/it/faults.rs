@@ -270,7 +270,7 @@ fn redirects() {
     ");
     assert_eq!(server.log().len(), 11);
     assert_snapshot!(manifest_error(|_| with(302, &[("Location", "file:///etc/passwd")], b"")), @"
-    Redirect: cannot pull the manifest of HOST/a/b:v1: the registry redirects to a file: URL, which is not followed
+    Redirect: cannot pull the manifest of HOST/a/b:v1: the registry leads to a file: URL, which is not followed
       hint: the registry, or a proxy in front of it, is set up wrongly: tell its administrator
     ");
     assert_snapshot!(manifest_error(|_| with(302, &[("Location", "http://")], b"")), @"

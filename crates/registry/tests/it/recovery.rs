@@ -2,7 +2,9 @@
 use crate::fault::{Act, FaultServer, Request, error, plain, with};
 use crate::support::*;
 use oci::{Descriptor, Digest, media_type};
-use registry::{Client, ClientOptions, Credential, CredentialSources, Credentials, Mirror, Progress, Pushed};
+use registry::{
+    Client, ClientOptions, Credential, CredentialSources, Credentials, Mirror, Progress, ProxyVariables, Pushed,
+};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -323,4 +325,54 @@ fn mirrors_come_first_and_the_registry_last() {
     assert!(origin.log().is_empty());
     assert_eq!(client.blob_bytes(&name, &blob, 100).unwrap(), MANIFEST);
     assert_eq!(origin.log(), [format!("GET /v2/a/b/blobs/{}", blob.digest)]);
+}
+
+#[test]
+fn requests_go_through_the_proxy() {
+    let proxy = FaultServer::start(|request| match request.method.as_str() {
+        "CONNECT" => plain(502, ""),
+        _ if request.path.contains("/manifests/") => manifest(),
+        _ => plain(200, ""),
+    });
+    let proxied = ClientOptions {
+        proxy: ProxyVariables::from_lookup(|name| {
+            matches!(name, "HTTP_PROXY" | "https_proxy").then(|| format!("http://u:p@{}", proxy.host))
+        }),
+        insecure: vec!["registry.test:5000".into()],
+        ..options()
+    };
+    let client = Client::new(proxied).unwrap();
+    client.manifest(&"registry.test:5000/a:1".parse().unwrap()).unwrap();
+    assert_eq!(
+        proxy.log(),
+        [
+            "CONNECT registry.test:5000",
+            "GET http://registry.test:5000/v2/",
+            "GET http://registry.test:5000/v2/a/manifests/1"
+        ]
+    );
+    assert!(proxy.requests().iter().all(|r| r.header("proxy-authorization") == Some("Basic dTpw")));
+    // Without leave to use plain HTTP, the proxy's refusal is the end.
+    let error = client.manifest(&"registry.example/a:1".parse().unwrap()).unwrap_err();
+    assert_eq!(error.notes(), [format!("the connection goes through the proxy http://{}/", proxy.host)]);
+    // Loopback is never proxied.
+    let direct = counting(|_, _| manifest());
+    client.manifest(&name_of(&direct.host, "a:1")).unwrap();
+    assert_eq!(direct.log().len(), 1);
+}
+
+#[test]
+fn a_registry_that_believes_to_be_elsewhere() {
+    let elsewhere = counting(|_, _| plain(201, ""));
+    let place = format!("http://{}/upload/1?key=1", elsewhere.host);
+    let server = counting(move |_, request| match (request.method.as_str(), request.header("authorization")) {
+        (_, None) => with(401, &[("WWW-Authenticate", "Basic realm=x")], b""),
+        ("HEAD", _) => plain(404, ""),
+        _ => with(202, &[("Location", &place)], b""),
+    });
+    let client = login(&server.host, Credential::basic("u", "p"));
+    let blob = Descriptor::of(media_type::OCI_LAYER, b"content");
+    client.push_blob(&name_of(&server.host, "a"), &blob, &source(b"content"), &[], Progress::none()).unwrap();
+    let seen = elsewhere.requests();
+    assert_eq!((seen[0].body.as_slice(), seen[0].header("authorization")), (&b"content"[..], None));
 }

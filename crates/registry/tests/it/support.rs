@@ -28,7 +28,7 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct DockerRegistry {
     child: Child,
     pub(crate) host: String,
-    pub(crate) directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl Drop for DockerRegistry {
@@ -41,13 +41,21 @@ impl Drop for DockerRegistry {
 impl DockerRegistry {
     /// Starts one; `more` is YAML after `http:` and `storage:`, `http` is YAML inside `http:`.
     pub(crate) fn start(more: &str, http: &str) -> Option<Self> {
-        Self::start_in(tempfile::tempdir().unwrap(), more, http)
-    }
-
-    pub(crate) fn start_in(directory: tempfile::TempDir, more: &str, http: &str) -> Option<Self> {
         if !have("docker-registry") {
             return None;
         }
+        // The port may be taken in between by somebody else: then once more.
+        let mut directory = tempfile::tempdir().unwrap();
+        for _ in 0..3 {
+            match Self::try_start(directory, more, http) {
+                Ok(registry) => return Some(registry),
+                Err(again) => directory = again,
+            }
+        }
+        panic!("docker-registry: {}", std::fs::read_to_string(directory.path().join("log")).unwrap_or_default());
+    }
+
+    fn try_start(directory: tempfile::TempDir, more: &str, http: &str) -> Result<Self, tempfile::TempDir> {
         let port = free_port();
         let config = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n  maintenance:\n    uploadpurging:\n      enabled: false\nhttp:\n  addr: 127.0.0.1:{port}\n{http}\n{more}\n",
@@ -56,7 +64,7 @@ impl DockerRegistry {
         let file = directory.path().join("config.yml");
         std::fs::write(&file, config).unwrap();
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        let child = Command::new("docker-registry")
+        let mut child = Command::new("docker-registry")
             .arg("serve")
             .arg(&file)
             .env("OTEL_TRACES_EXPORTER", "none")
@@ -64,17 +72,19 @@ impl DockerRegistry {
             .stderr(Stdio::from(log))
             .spawn()
             .unwrap();
-        let registry = Self { child, host: format!("127.0.0.1:{port}"), directory };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(&registry.host).is_err() {
-            assert!(
-                Instant::now() < deadline,
-                "docker-registry did not start: {}",
-                std::fs::read_to_string(registry.directory.path().join("log")).unwrap_or_default()
-            );
+        let host = format!("127.0.0.1:{port}");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(directory);
+            }
+            if std::net::TcpStream::connect(&host).is_ok() {
+                return Ok(Self { child, host, _directory: directory });
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Some(registry)
     }
 }
 
