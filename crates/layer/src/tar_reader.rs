@@ -12,7 +12,7 @@ use crate::entry::{Kind, Time, Xattrs};
 use crate::error::{Error, Result};
 use std::ffi::OsString;
 use std::io::{self, BufRead};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 const BLOCK: usize = 512;
@@ -63,6 +63,8 @@ pub struct TarReader<R> {
     padding: u64,
     entries: u64,
     total: u64,
+    metadata: u64,
+    parts: u64,
     ended: bool,
 }
 
@@ -93,7 +95,18 @@ struct PaxSparse {
 impl<R: BufRead> TarReader<R> {
     /// Reads `input`, which is not compressed.
     pub fn new(input: R, limits: Limits) -> Self {
-        Self { input, limits, position: 0, left: 0, padding: 0, entries: 0, total: 0, ended: false }
+        Self {
+            input,
+            limits,
+            position: 0,
+            left: 0,
+            padding: 0,
+            entries: 0,
+            total: 0,
+            metadata: 0,
+            parts: 0,
+            ended: false,
+        }
     }
 
     /// Bytes read so far.
@@ -298,11 +311,28 @@ impl<R: BufRead> TarReader<R> {
             self.check_sparse(&header, start)?;
         }
         header.offset = self.position;
+        self.count_metadata(&header)?;
         self.total = self.total.saturating_add(header.size);
         if self.total > self.limits.total {
             return Err(Error::Limit { what: "bytes of files", limit: self.limits.total, path: header.path });
         }
         Ok(header)
+    }
+
+    fn count_metadata(&mut self, header: &Header) -> Result<()> {
+        let path = header.path.as_os_str().as_bytes();
+        let xattrs: usize = header.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
+        let pieces = header.sparse.as_ref().map_or(0, |pieces| pieces.len() * 16);
+        self.metadata += (path.len() + header.link.as_os_str().len() + xattrs + pieces) as u64;
+        self.parts += path.iter().filter(|b| **b == b'/').count() as u64 + 1;
+        let over = |what, limit| Err(Error::Limit { what, limit, path: header.path.clone() });
+        if self.metadata > self.limits.metadata {
+            return over("bytes of names and attributes", self.limits.metadata);
+        }
+        if self.parts > self.limits.entries.saturating_mul(8).max(4096) {
+            return over("components of paths", self.limits.entries.saturating_mul(8));
+        }
+        Ok(())
     }
 
     fn check_text(&self, bytes: &[u8], what: &str, start: u64) -> Result<()> {

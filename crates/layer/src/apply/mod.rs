@@ -54,22 +54,25 @@ pub enum Owners<'a> {
     Ignored,
 }
 
-/// Bounds for what one archive may ask for. Memory needed is bounded by `entries` and `header`.
+/// Bounds for what one archive may ask for. The memory needed to unpack or to list one is bounded by `entries` and
+/// `metadata`: a few hundred bytes for each entry and a few times the metadata.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Number of entries.
+    /// Number of entries, and of directories that they imply. Paths may have eight times as many components in all.
     pub entries: u64,
     /// Length of a path or of a link's text.
     pub path: u64,
     /// Bytes of extended headers before one entry.
     pub header: u64,
+    /// Bytes of all names, link texts and extended attributes.
+    pub metadata: u64,
     /// Sum of the sizes of all files.
     pub total: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 10_000_000, path: 4095, header: 1 << 20, total: u64::MAX }
+        Self { entries: 1_000_000, path: 4095, header: 1 << 20, metadata: 128 << 20, total: u64::MAX }
     }
 }
 
@@ -131,7 +134,7 @@ pub fn apply_buffered(tar: impl BufRead, root: BorrowedFd<'_>, options: &mut App
     };
     let literal = options.whiteouts == Whiteouts::Literal;
     let mut setter = Setter::new(&mut options.owners, root, literal);
-    let mut tree = Tree::new(root, literal, overlay)?;
+    let mut tree = Tree::new(root, literal, overlay, options.limits)?;
     tree.rebase(&options.prefix, &mut setter)?;
     let mut unpacker = Unpacker {
         reader: TarReader::new(tar, options.limits),
@@ -176,8 +179,11 @@ impl<R: BufRead> Unpacker<'_, R> {
             if is_aufs(&path) {
                 return Ok(());
             }
-        } else if matches!(header.kind, Kind::CharDevice | Kind::BlockDevice | Kind::Fifo) {
-            self.setter.warn(|| format!("{}: ADD makes no devices and pipes", path.display()));
+        } else if matches!(header.kind, Kind::CharDevice | Kind::BlockDevice)
+            && !self.setter.makes_devices()
+            && !self.setter.takes_placeholders()
+        {
+            self.setter.warn(|| format!("{}: device nodes cannot be made here", path.display()));
             return Ok(());
         }
         let atime = header.atime.filter(|a| self.atime && *a > header.mtime).unwrap_or(header.mtime);
@@ -457,7 +463,7 @@ fn bound(time: Time) -> Time {
 /// when it copies a parent up.
 pub fn adopt_parents(root: BorrowedFd<'_>, implied: &[PathBuf], below: &View, owners: &mut Owners<'_>) -> Result<()> {
     let mut setter = Setter::new(owners, root, false);
-    let mut tree = Tree::new(root, false, None)?;
+    let mut tree = Tree::new(root, false, None, Limits::default())?;
     for path in implied {
         let Some(entry) = below.lookup(path).and_then(|n| n.entry).filter(|e| e.kind == Kind::Dir) else { continue };
         let (parent, _, name) = last_name(path)?;

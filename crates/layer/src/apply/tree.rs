@@ -5,6 +5,7 @@
 //! kept, since the entries of an archive come in order of directories; they are dropped whenever something that
 //! exists is taken away.
 
+use super::Limits;
 use super::attrs::Setter;
 use crate::entry::{Time, clean, split};
 use crate::error::{Context, Error, Result};
@@ -62,10 +63,18 @@ pub(super) struct Tree {
     /// A `..` above the root is an error (ADD), not the root (layers).
     strict: bool,
     overlay: Option<&'static CStr>,
+    limits: Limits,
+    /// Bytes of the paths in `implied`.
+    implied_bytes: u64,
 }
 
 impl Tree {
-    pub(super) fn new(root: BorrowedFd<'_>, strict: bool, overlay: Option<&'static CStr>) -> Result<Self> {
+    pub(super) fn new(
+        root: BorrowedFd<'_>,
+        strict: bool,
+        overlay: Option<&'static CStr>,
+        limits: Limits,
+    ) -> Result<Self> {
         let empty = Path::new("");
         let fd = rustix::fs::openat(root, c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let fd = fd.at("open", empty)?;
@@ -80,6 +89,8 @@ impl Tree {
             implied: Vec::new(),
             strict,
             overlay,
+            limits,
+            implied_bytes: 0,
         })
     }
 
@@ -208,7 +219,7 @@ impl Tree {
                     let Some(setter) = setter.as_deref_mut() else { return Ok(Step::Missing) };
                     rustix::fs::mkdirat(dir.fd(), &name, Mode::from_raw_mode(0o755)).at("create", &here)?;
                     setter.implied_dir(dir.fd(), &name, &here)?;
-                    self.implied.push(here.clone());
+                    self.imply(&here)?;
                     made = true;
                 }
                 Err(Errno::NOTDIR | Errno::LOOP) => match fs::read_link(dir.fd(), &name) {
@@ -218,7 +229,7 @@ impl Tree {
                         self.unwhite(dir, &name, &here)?;
                         rustix::fs::mkdirat(dir.fd(), &name, Mode::from_raw_mode(0o755)).at("create", &here)?;
                         self.set_opaque(dir.fd(), &name, &here)?;
-                        self.implied.push(here.clone());
+                        self.imply(&here)?;
                         made = true;
                     }
                     Err(Errno::INVAL) => {
@@ -230,6 +241,21 @@ impl Tree {
                 Err(e) => return Err(Error::io("open", &here, e)),
             }
         }
+    }
+
+    /// Notes a directory that no entry named so far.
+    fn imply(&mut self, path: &Path) -> Result<()> {
+        self.implied_bytes += path.as_os_str().len() as u64;
+        let path = path.to_owned();
+        if self.implied.len() as u64 >= self.limits.entries {
+            return Err(Error::Limit { what: "implied directories", limit: self.limits.entries, path });
+        }
+        if self.implied_bytes > self.limits.metadata {
+            let limit = self.limits.metadata;
+            return Err(Error::Limit { what: "bytes of paths of implied directories", limit, path });
+        }
+        self.implied.push(path);
+        Ok(())
     }
 
     /// Notes which line of the layer's table put an object at a resolved path.

@@ -227,6 +227,11 @@ fn limits_hold() {
         text(Limits { total: 12, ..Default::default() }),
         "the archive exceeds the limit of 12 bytes of files at c"
     );
+    let bytes = Limits { metadata: 2, ..Default::default() };
+    assert_eq!(text(bytes), "the archive exceeds the limit of 2 bytes of names and attributes at c");
+    let deep = Raw::new().file("a/b/c/d/e", "").0;
+    let result = Cage::new().apply_with(&deep, &mut with(Limits { entries: 3, ..Default::default() }));
+    refused(result, "the limit of 3 implied directories at a/b/c/d");
     let long = Raw::new().file(&"n/".repeat(40), "").0;
     let result = Cage::new().apply_with(&long, &mut with(Limits { path: 50, ..Default::default() }));
     assert!(matches!(result, Err(Error::Limit { what: "bytes in a path", .. })));
@@ -285,7 +290,7 @@ fn very_deep_trees_come_and_go() {
     let mut tar = Raw::new();
     let step = "d/".repeat(45);
     let mut here = String::from("top/");
-    for number in 0..38 {
+    for number in 0..16 {
         tar = tar.dir(&format!("{here}{step}"));
         let link = format!("l{number}");
         tar = tar.link(&link, &format!("{here}{step}"));
@@ -299,7 +304,7 @@ fn very_deep_trees_come_and_go() {
     refused_pack(layer::copy_tree(open(&cage.root()).as_fd(), open(copy.path()).as_fd()));
     cage.apply_with(&Raw::new().file(".wh.top", "").0, &mut ApplyOptions::default()).unwrap();
     assert!(!cage.root().join("top").exists());
-    assert_eq!(fs::read_dir(cage.root()).unwrap().count(), 38);
+    assert_eq!(fs::read_dir(cage.root()).unwrap().count(), 16);
 }
 
 #[test]
@@ -321,7 +326,7 @@ fn devices_need_somebody_who_may_make_them() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
 
     /// A good archive with some bytes changed: no panic, nothing outside.
     #[test]
@@ -346,6 +351,6 @@ proptest! {
                 block.copy_from_slice(header.as_bytes());
             }
         }
-        let _ = Cage::new().apply(&tar);
+        let _ = Cage::new().apply_with(&tar, &mut ApplyOptions::default());
     }
 }

@@ -179,12 +179,12 @@ fn add_unpacks_as_buildkit_does() {
     let mut options =
         ApplyOptions { whiteouts: Whiteouts::Literal, chown: Some(me), prefix: "app".into(), ..Default::default() };
     let applied = apply(&tar[..], open(temp.path()).as_fd(), &mut options).unwrap();
-    assert_eq!(applied.warnings, ["pipe: ADD makes no devices and pipes"]);
+    assert!(applied.warnings.is_empty());
     let names: Vec<_> = ["dir/new", "dir/old", "keep", ".wh.keep"].iter().map(|n| dest.join(n).exists()).collect();
     assert_eq!(names, [true; 4]);
-    assert!(!dest.join("pipe").exists());
+    assert!(fs::metadata(dest.join("pipe")).unwrap().file_type().is_fifo());
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let meta = fs::metadata(dest.join("dir/new")).unwrap();
-    use std::os::unix::fs::MetadataExt;
     assert_eq!((meta.uid(), meta.gid(), meta.mtime(), meta.mode() & 0o7777), (me.0, me.1, 1_500_000_000, 0o640));
 }
 
