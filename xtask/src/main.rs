@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a person at a terminal")]
 
+mod bench;
 mod corpus;
 mod tree;
 
@@ -14,6 +15,8 @@ tasks:
   corpus peer [SUITE] [FILTER]     build them with the BuildKit of a Debian suite and compare with the records
   corpus check BINARY [FILTER]     build them with a cooperage binary and compare with the records
   corpus list                      print each case and what it is about
+  bench [--binary PATH] [--rounds N] [--no-buildah] [WORKLOAD…]
+                                   cooperage against BuildKit and Buildah, interleaved; medians and ratios
   tree                             check the arrows between crates, the size of Cargo.lock, forbidden words";
 
 /// What a task can fail with; `main` prints it.
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["corpus", rest @ ..] => corpus::main(rest),
+        ["bench", rest @ ..] => bench::main(rest),
         ["tree"] => tree(),
         _ => Err(USAGE.into()),
     };

@@ -127,3 +127,42 @@ pub fn architecture() -> &'static str {
         other => other,
     }
 }
+
+/// Pushes an image made of a base and more layers: each file of `layers`, by name, is a tar.
+pub fn push_layers(registry: &Registry, name: &str, base: &Path, layers: &Path) -> Result<()> {
+    let work = tempfile::tempdir().map_err(Error::at("tempdir"))?;
+    let make = || -> io::Result<PathBuf> {
+        let source = Layout::open(base)?;
+        let index = source.index()?;
+        let entry = index.manifests.first().ok_or_else(|| io::Error::other("an empty layout"))?;
+        let mut manifest: Manifest = serde_json::from_slice(&source.read_blob(&entry.digest)?)?;
+        let mut image: ImageConfig = serde_json::from_slice(&source.read_blob(&manifest.config.digest)?)?;
+        let layout = Layout::create(work.path().join("layout"))?;
+        for layer in &manifest.layers {
+            layout.copy_blob(&layer.digest, File::open(source.blob_path(&layer.digest))?)?;
+        }
+        let mut files: Vec<PathBuf> = fs::read_dir(layers)?.map(|file| Ok(file?.path())).collect::<io::Result<_>>()?;
+        files.sort();
+        for file in files {
+            let tar = fs::read(file)?;
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            io::copy(&mut &tar[..], &mut encoder)?;
+            let bytes = encoder.finish()?;
+            layout.write_blob(&bytes)?;
+            manifest.layers.push(Descriptor::of(media_type::OCI_LAYER_GZIP, &bytes));
+            image.rootfs.diff_ids.push(Digest::sha256(&tar));
+            image.history.push(History { created_by: Some("testkit: a layer".to_owned()), ..History::default() });
+        }
+        let bytes = serde_json::to_vec(&image)?;
+        layout.write_blob(&bytes)?;
+        manifest.config = Descriptor::of(media_type::OCI_CONFIG, &bytes);
+        let bytes = serde_json::to_vec(&manifest)?;
+        layout.write_blob(&bytes)?;
+        let mut entry = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
+        entry.annotations.insert(REF_NAME.to_owned(), "latest".to_owned());
+        layout.set_index(&Index::new(vec![entry], true))?;
+        Ok(layout.root().to_owned())
+    };
+    let layout = make().map_err(Error::at(name))?;
+    registry.push_layout(&layout, name)
+}

@@ -2,8 +2,9 @@
 use crate::buildkit::root;
 use crate::command::{Error, Result, output_with, run, tool};
 use crate::{BuildInput, Builder, Built, Image, Registry, repository};
+use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -33,6 +34,27 @@ impl Buildah {
         let version = run(peer.command()?.arg("--version"))?;
         peer.version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
         Ok(peer)
+    }
+
+    /// Forgets every image and build.
+    pub fn prune(&self) -> Result<()> {
+        run(self.command()?.args(["rmi", "--all", "--force"])).map(drop)
+    }
+
+    /// A shell script that builds a context and pushes the image, for a bench that measures both as one.
+    pub fn script(&self, context: &Path, reference: &str) -> Result<String> {
+        let command = self.command()?;
+        let quote = |word: &OsStr| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''"));
+        let words = |args: &mut dyn Iterator<Item = &OsStr>| args.map(quote).collect::<Vec<_>>().join(" ");
+        let buildah = words(&mut std::iter::once(command.get_program()).chain(command.get_args()));
+        let policy = quote(self.work.path().join("policy.json").as_os_str());
+        let (context, reference) = (quote(context.as_os_str()), quote(OsStr::new(reference)));
+        Ok(format!(
+            "export CONTAINERS_REGISTRIES_CONF={}\n{buildah} build --quiet --isolation chroot --layers --network host \
+             --ulimit nofile=1024:4096 --ulimit nproc=4096:4096 --signature-policy {policy} --tag {reference} {context}\n\
+             {buildah} push --quiet --tls-verify=false --signature-policy {policy} {reference}\n",
+            quote(self.work.path().join("registries.conf").as_os_str())
+        ))
     }
 
     /// `buildah`, inside its root filesystem, with this instance's storage.

@@ -1,0 +1,120 @@
+//! `cargo xtask bench`: the same work by cooperage and by peers, interleaved, in one run.
+//!
+//! A workload is a generated context ([`workloads`]); a builder ([`builders`]) builds and pushes it to a
+//! registry on loopback. Each round runs every builder once, in turn, so that a change of the
+//! machine's mood meets all of them; the table shows medians and ratios to BuildKit. After each run
+//! the pushed image is looked at: a build that is fast because it is wrong does not count.
+//! Floors of the machine (hashing, writing) are measured in the same run.
+mod builders;
+mod measure;
+mod workloads;
+
+use crate::{Failure, USAGE};
+use builders::{Contender, contenders};
+use measure::{Sample, floors, median};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use testkit::corpus::World;
+use workloads::{WORKLOADS, Workload};
+
+struct Options {
+    binary: PathBuf,
+    rounds: usize,
+    wanted: Vec<String>,
+    buildah: bool,
+}
+
+pub(crate) fn main(words: &[&str]) -> Result<(), Failure> {
+    let options = parse(words)?;
+    let world = World::start()?;
+    let mut contenders = contenders(&options.binary, &world, options.buildah)?;
+    let chosen = |w: &&Workload| options.wanted.is_empty() || options.wanted.iter().any(|name| name == w.name);
+    let mut table = String::from("| workload |");
+    for contender in &contenders {
+        write!(table, " {} |", contender.name())?;
+    }
+    table += "\n|---|";
+    table += &"---|".repeat(contenders.len());
+    table.push('\n');
+    for workload in WORKLOADS.iter().filter(chosen) {
+        let samples = race(workload, &mut contenders, &world, options.rounds)?;
+        table += &row(workload, &contenders, &samples);
+        eprintln!("{}", table.lines().last().unwrap_or_default());
+    }
+    println!(
+        "{table}\nwall seconds, median of {} rounds; in brackets: ratio to BuildKit; peak memory\n",
+        options.rounds
+    );
+    println!("{}", floors()?);
+    Ok(())
+}
+
+fn parse(words: &[&str]) -> Result<Options, Failure> {
+    let mut options =
+        Options { binary: "target/release/cooperage".into(), rounds: 5, wanted: Vec::new(), buildah: true };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value\n\n{USAGE}"));
+        match *word {
+            "--binary" => options.binary = value()?.into(),
+            "--rounds" => options.rounds = value()?.parse()?,
+            "--no-buildah" => options.buildah = false,
+            name if WORKLOADS.iter().any(|w| w.name == name) => options.wanted.push(name.to_owned()),
+            other => {
+                let names: Vec<&str> = WORKLOADS.iter().map(|w| w.name).collect();
+                return Err(format!("{other} is no workload; there are {}\n\n{USAGE}", names.join(", ")).into());
+            }
+        }
+    }
+    options.binary = std::path::absolute(&options.binary)?;
+    if !options.binary.exists() {
+        return Err(format!("{}: build it first, with cargo build --release", options.binary.display()).into());
+    }
+    Ok(options)
+}
+
+/// Rounds of one workload: every builder in each, starting with another one each time.
+fn race(
+    workload: &Workload,
+    contenders: &mut [Box<dyn Contender>],
+    world: &World,
+    rounds: usize,
+) -> Result<Vec<Vec<Sample>>, Failure> {
+    let mut samples: Vec<Vec<Sample>> = contenders.iter().map(|_| Vec::new()).collect();
+    let context = tempfile::Builder::new().prefix("bench-").tempdir()?;
+    (workload.make)(context.path(), world.registry())?;
+    for round in 0..rounds {
+        for turn in 0..contenders.len() {
+            let number = (turn + round) % contenders.len();
+            let contender = &mut contenders[number];
+            contender.reset()?;
+            let name = format!("bench/{}-{number}-{round}:latest", workload.name);
+            for warm in 0..workload.warm_ups {
+                contender.build(
+                    context.path(),
+                    &world.registry().reference(&format!("bench/warm-{number}-{round}-{warm}")),
+                )?;
+            }
+            (workload.touch)(context.path(), &format!("{number}-{round}"))?;
+            let sample = contender.build(context.path(), &world.registry().reference(&name))?;
+            let image = testkit::Image::from_registry(world.registry(), &name)?;
+            (workload.check)(&image).map_err(|text| format!("{}, {}: {text}", contender.name(), workload.name))?;
+            samples[number].push(sample);
+        }
+    }
+    Ok(samples)
+}
+
+fn row(workload: &Workload, contenders: &[Box<dyn Contender>], samples: &[Vec<Sample>]) -> String {
+    let wall = |list: &[Sample]| median(list.iter().map(|sample| sample.wall).collect());
+    let reference = contenders.iter().position(|c| c.is_reference()).map(|number| wall(&samples[number]));
+    let mut line = format!("| {} |", workload.name);
+    for list in samples {
+        let seconds = wall(list);
+        let ratio = reference.map_or_else(String::new, |reference| format!(" ({:.2})", seconds / reference));
+        let memory = list.iter().filter_map(|sample| sample.peak).max();
+        let memory = memory.map_or_else(String::new, |bytes| format!(" {} MB", bytes / 1_000_000));
+        let _ = write!(line, " {seconds:.2}{ratio}{memory} |");
+    }
+    line + "\n"
+}

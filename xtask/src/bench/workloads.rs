@@ -1,0 +1,213 @@
+//! The contexts, generated: same bytes on every machine.
+use crate::Failure;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use testkit::{Image, Registry, bases};
+
+pub(super) struct Workload {
+    pub(super) name: &'static str,
+    /// Writes the context, and pushes base images of its own.
+    pub(super) make: fn(&Path, &Registry) -> Result<(), Failure>,
+    /// Builds that are not measured, before the one that is.
+    pub(super) warm_ups: usize,
+    /// What changes between the warm-up and the build that is measured; the text differs in every run.
+    pub(super) touch: fn(&Path, &str) -> Result<(), Failure>,
+    /// Whether the pushed image holds what it should.
+    pub(super) check: fn(&Image) -> Result<(), Failure>,
+}
+
+pub(super) const WORKLOADS: &[Workload] = &[
+    Workload { name: "noop", make: application, warm_ups: 1, touch: nothing, check: has_application },
+    Workload { name: "edit", make: application, warm_ups: 1, touch: edit, check: has_application },
+    Workload { name: "steps", make: steps, warm_ups: 0, touch: nothing, check: has_steps },
+    Workload { name: "smallfiles", make: small_files, warm_ups: 0, touch: nothing, check: has_small_files },
+    Workload { name: "copyonly", make: copy_only, warm_ups: 0, touch: nothing, check: has_program },
+    Workload { name: "bigcopy", make: big_copy, warm_ups: 0, touch: nothing, check: has_big_copy },
+    Workload { name: "bigcontext", make: big_context, warm_ups: 0, touch: nothing, check: has_big_context },
+    Workload { name: "parallel", make: parallel, warm_ups: 0, touch: nothing, check: has_parallel },
+    Workload { name: "unpack", make: unpack, warm_ups: 0, touch: nothing, check: has_unpacked },
+];
+
+fn nothing(_: &Path, _: &str) -> Result<(), Failure> {
+    Ok(())
+}
+
+fn put(context: &Path, name: &str, content: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let path = context.join(name);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    Ok(fs::write(path, content)?)
+}
+
+/// Bytes that compress to about half, the same for the same seed.
+fn half_random(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(size + 16);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+        bytes.extend_from_slice(b"the rest");
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+fn expect(image: &Image, paths: &[&str]) -> Result<(), Failure> {
+    let files = image.files()?;
+    match paths.iter().find(|path| !files.contains_key(**path)) {
+        Some(path) => Err(format!("the image has no /{path}").into()),
+        None => Ok(()),
+    }
+}
+
+/// Three stages, 300 source files.
+fn application(context: &Path, _: &Registry) -> Result<(), Failure> {
+    put(
+        context,
+        "Dockerfile",
+        "FROM busybox AS dependencies\nCOPY package /app/package\nRUN cp -r /app/package /app/modules && sleep 0.2\n\
+         FROM dependencies AS build\nCOPY src /app/src\nRUN cat /app/src/* > /app/bundle\n\
+         FROM busybox\nCOPY --from=dependencies /app/modules /app/modules\nCOPY --from=build /app/bundle /app/bundle\nCMD [\"/app/bundle\"]\n",
+    )?;
+    put(context, "package/lock", half_random(1, 100_000))?;
+    for number in 0..300 {
+        put(context, &format!("src/file{number}.js"), half_random(number + 2, 2_000))?;
+    }
+    Ok(())
+}
+
+fn edit(context: &Path, text: &str) -> Result<(), Failure> {
+    put(context, "src/file150.js", text)
+}
+
+fn has_application(image: &Image) -> Result<(), Failure> {
+    expect(image, &["app/modules/lock", "app/bundle"])
+}
+
+fn debian(registry: &Registry) -> Result<(), Failure> {
+    bases::DEBIAN.push(registry)?;
+    Ok(())
+}
+
+/// Thirty small RUN steps on Debian.
+fn steps(context: &Path, registry: &Registry) -> Result<(), Failure> {
+    debian(registry)?;
+    let mut text = String::from("FROM debian\n");
+    for number in 0..30 {
+        writeln!(text, "RUN echo {number} > /step{number}")?;
+    }
+    put(context, "Dockerfile", text)
+}
+
+fn has_steps(image: &Image) -> Result<(), Failure> {
+    expect(image, &["step0", "step29"])
+}
+
+fn small_files(context: &Path, _: &Registry) -> Result<(), Failure> {
+    let text = "FROM busybox\n\
+        RUN mkdir /d && cd /d && for i in $(seq 300); do mkdir $i; for j in $(seq 100); do echo $i$j > $i/$j; done; done\n\
+        RUN cd /d && for i in $(seq 50); do rm -r $i; done && for i in $(seq 51 70); do chmod 0600 $i/*; done\n";
+    put(context, "Dockerfile", text)
+}
+
+fn has_small_files(image: &Image) -> Result<(), Failure> {
+    let files = image.files()?;
+    let count = files.keys().filter(|path| path.starts_with("d/")).count();
+    if count == 250 * 101 && files["d/60/5"].mode == "0600" { Ok(()) } else { Err(format!("{count} files").into()) }
+}
+
+/// A base of 240 MB and one program on top.
+fn copy_only(context: &Path, registry: &Registry) -> Result<(), Failure> {
+    bases::GCC.push(registry)?;
+    put(
+        context,
+        "Dockerfile",
+        "FROM gcc\nCOPY program /usr/local/bin/program\nENV MODE=production\nCMD [\"program\"]\n",
+    )?;
+    put(context, "program", half_random(7, 5_000_000))
+}
+
+fn has_program(image: &Image) -> Result<(), Failure> {
+    expect(image, &["usr/local/bin/program", "usr/bin/gcc"])
+}
+
+/// One GiB in 16 files, and ten thousand small ones.
+fn big_copy(context: &Path, _: &Registry) -> Result<(), Failure> {
+    put(context, "Dockerfile", "FROM scratch\nCOPY . /data/\n")?;
+    for number in 0..16 {
+        put(context, &format!("big/{number}"), half_random(number, 64 << 20))?;
+    }
+    for number in 0..10_000 {
+        put(context, &format!("small/{}/{number}", number % 100), format!("{number}\n"))?;
+    }
+    Ok(())
+}
+
+fn has_big_copy(image: &Image) -> Result<(), Failure> {
+    expect(image, &["data/big/15", "data/small/99/9999"])
+}
+
+/// A hundred thousand files, of which .dockerignore leaves one in a hundred.
+fn big_context(context: &Path, _: &Registry) -> Result<(), Failure> {
+    put(context, "Dockerfile", "FROM scratch\nCOPY . /data/\n")?;
+    put(context, ".dockerignore", "node_modules\n")?;
+    for number in 0..100_000 {
+        let top = if number % 100 == 0 { "src" } else { "node_modules" };
+        put(context, &format!("{top}/{}/{number}", number % 1000), "x")?;
+    }
+    Ok(())
+}
+
+fn has_big_context(image: &Image) -> Result<(), Failure> {
+    let count = image.files()?.values().filter(|facts| facts.kind == testkit::Kind::File).count();
+    // The thousand files, the Dockerfile and .dockerignore.
+    if count == 1002 { Ok(()) } else { Err(format!("{count} files").into()) }
+}
+
+fn parallel(context: &Path, _: &Registry) -> Result<(), Failure> {
+    let mut text = String::new();
+    for stage in ["a", "b", "c", "d"] {
+        writeln!(text, "FROM busybox AS {stage}\nRUN sleep 2 && echo {stage} > /{stage}")?;
+    }
+    text += "FROM scratch\n";
+    for stage in ["a", "b", "c", "d"] {
+        writeln!(text, "COPY --from={stage} /{stage} /{stage}")?;
+    }
+    put(context, "Dockerfile", text)
+}
+
+fn has_parallel(image: &Image) -> Result<(), Failure> {
+    expect(image, &["a", "b", "c", "d"])
+}
+
+/// A base of 60,000 files and 1.2 GB in eight layers, and one command that does nothing.
+fn unpack(context: &Path, registry: &Registry) -> Result<(), Failure> {
+    let layers = tempfile::tempdir()?;
+    for layer in 0..8_u64 {
+        let file = fs::File::create(layers.path().join(layer.to_string()))?;
+        let mut tar = tar::Builder::new(std::io::BufWriter::new(file));
+        for number in 0..7_500_u64 {
+            let size = if number % 75 == 0 { 1_100_000 } else { 4_096 };
+            let bytes = half_random(layer * 10_000 + number, size);
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(1_700_000_000);
+            tar.append_data(&mut header, format!("data/{layer}/{}/{number}", number % 50), &bytes[..])?;
+        }
+        tar.into_inner()?.flush()?;
+    }
+    bases::push_layers(registry, "library/large:latest", &bases::BUSYBOX.layout()?, layers.path())?;
+    put(context, "Dockerfile", "FROM large\nRUN true\n")
+}
+
+fn has_unpacked(image: &Image) -> Result<(), Failure> {
+    if image.layer_count() >= 9 { Ok(()) } else { Err(format!("{} layers", image.layer_count()).into()) }
+}
