@@ -78,7 +78,8 @@ pub enum Rootfs {
         /// Lower directories, **topmost first** (the order of overlayfs' `lowerdir=`). Up to 500.
         #[serde(with = "bytes_list")]
         lowers: Vec<PathBuf>,
-        /// Receives what the step changes: the diff is a walk of this directory.
+        /// Receives what the step changes: the diff is a walk of this directory. When it is empty it gets the mode,
+        /// owner and times of the topmost layer's root first, since it becomes the root that the step sees.
         #[serde(with = "bytes")]
         upper: PathBuf,
         /// An empty directory on the file system of `upper`.

@@ -30,12 +30,26 @@ fn start(spec: &Spec, stdio: [OwnedFd; 3], control: &UnixStream) -> Setup<(sys::
     if spec.network == Network::None {
         namespaces |= libc::CLONE_NEWNET;
     }
-    sys::unshare(namespaces).context(|| "unshare the mount, pid, ipc, uts and net namespaces")?;
+    sys::unshare(namespaces).context(|| "unshare the mount, pid, ipc, uts and net namespaces").map_err(|error| {
+        if error.errno == libc::ENOSPC {
+            error.hint("a limit of /proc/sys/user/max_*_namespaces is reached")
+        } else {
+            error
+        }
+    })?;
     // Absent on some kernels; it only hides the builder's control group.
     let _ = sys::unshare(libc::CLONE_NEWCGROUP);
     let (here, there) = UnixStream::pair().context(|| "make a socket pair")?;
     // SAFETY: the helper has a single thread.
-    match unsafe { sys::fork() }.context(|| "fork the step's first process")? {
+    let fork = unsafe { sys::fork() }.context(|| "fork the step's first process");
+    let crowded = |error: crate::SetupError| {
+        if error.errno == libc::EAGAIN {
+            error.hint("the limit of processes (pids.max, ulimit -u) is reached")
+        } else {
+            error
+        }
+    };
+    match fork.map_err(crowded)? {
         Some(init) => Ok((init, here)),
         None => {
             drop(here);

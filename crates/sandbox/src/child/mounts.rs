@@ -8,9 +8,10 @@
 use std::ffi::CString;
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, mkdirat, open, openat};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, mkdirat, open, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change, mount_move,
@@ -80,7 +81,7 @@ fn furnish(
             _ => false,
         };
         let point = target(&mount.target, dir)?;
-        apply(mount, source, &point, root, stage, index).map_err(|mut error| {
+        apply(spec, mount, source, &point, root, stage, index).map_err(|mut error| {
             error.action = format!("{} (mount at {})", error.action, mount.target.display());
             error
         })?;
@@ -137,6 +138,9 @@ fn mount_root(spec: &Spec) -> Setup<(OwnedFd, Option<OwnedFd>)> {
     match overlay {
         Some((lowers, work)) => {
             let lowers: Vec<_> = lowers.iter().map(OwnedFd::as_fd).collect();
+            if let Some(top) = lowers.first() {
+                like_the_root(*top, base.as_fd()).context(|| format!("prepare {}", place.display()))?;
+            }
             mount_overlay(&lowers, base.as_fd(), work.as_fd(), target.as_fd())?;
             Ok((stage, Some(base)))
         }
@@ -147,6 +151,27 @@ fn mount_root(spec: &Spec) -> Setup<(OwnedFd, Option<OwnedFd>)> {
             Ok((stage, None))
         }
     }
+}
+
+/// Gives an empty upper directory the mode, owner and times of the layers' root: it is the root of what the step sees.
+fn like_the_root(lower: BorrowedFd<'_>, upper: BorrowedFd<'_>) -> std::io::Result<()> {
+    let path = fd_path(&upper);
+    if std::fs::read_dir(&path)?.next().is_some() {
+        return Ok(());
+    }
+    let meta = std::fs::metadata(fd_path(&lower))?;
+    let now = std::fs::metadata(&path)?;
+    if (meta.uid(), meta.gid()) != (now.uid(), now.gid()) {
+        // An owner that does not exist in this user namespace cannot be given.
+        let _ = std::os::unix::fs::chown(&path, Some(meta.uid()), Some(meta.gid()));
+    }
+    std::fs::set_permissions(&path, meta.permissions())?;
+    let time = |seconds, nanoseconds: i64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
+    let times = Timestamps {
+        last_access: time(meta.atime(), meta.atime_nsec()),
+        last_modification: time(meta.mtime(), meta.mtime_nsec()),
+    };
+    Ok(rustix::fs::utimensat(rustix::fs::CWD, &path, &times, AtFlags::empty())?)
 }
 
 /// Mounts an overlay; the descriptors' numbers are its options.
@@ -178,7 +203,15 @@ pub(crate) fn mount_overlay(
         .map_err(|error| if lowers.len() > 500 { error.hint("the kernel merges at most 500 layers") } else { error })
 }
 
-fn apply(mount: &Mount, source: &Source, point: &OwnedFd, root: &Root, stage: &OwnedFd, index: usize) -> Setup<()> {
+fn apply(
+    spec: &Spec,
+    mount: &Mount,
+    source: &Source,
+    point: &OwnedFd,
+    root: &Root,
+    stage: &OwnedFd,
+    index: usize,
+) -> Setup<()> {
     match (&mount.kind, source) {
         (MountKind::Bind { readonly, .. }, Source::Path(fd, _)) => {
             mount_bind_recursive(fd_path(&fd), fd_path(&point)).context(|| "bind")?;
@@ -207,7 +240,9 @@ fn apply(mount: &Mount, source: &Source, point: &OwnedFd, root: &Root, stage: &O
             mount_new("tmpfs", point, MountFlags::NOSUID | MountFlags::NODEV, &format!("mode={mode:o}{size}"))
         }
         (MountKind::File { content, mode, uid, gid }, _) => {
-            let file = write_file(stage, index, content, *mode, *uid, *gid)?;
+            // Where one id exists, every identity of the step is root's.
+            let (uid, gid) = if spec.fake_ownership { (0, 0) } else { (*uid, *gid) };
+            let file = write_file(stage, index, content, *mode, uid, gid)?;
             mount_bind(fd_path(&file), fd_path(&point)).context(|| "bind the file")?;
             read_only(root, &mount.target)
         }

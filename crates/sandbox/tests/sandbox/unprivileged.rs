@@ -152,6 +152,8 @@ fn with_one_id() {
     // Faked: everything succeeds, and stays root's.
     spec.argv[2] = "chown -R 5:6 /home && mknod /tmp/null c 1 3 && su app -c 'echo in' && stat -c %u:%g /home".into();
     spec.fake_ownership = true;
+    let kind = MountKind::File { content: vec![], mode: 0o400, uid: 1000, gid: 1000 };
+    spec.mounts = vec![Mount::new("/run/secrets/key", kind)];
     assert_eq!(place.output(&spec), "in\n0:0\n");
 }
 
