@@ -20,6 +20,7 @@ pub mod credentials;
 mod dns;
 mod endpoint;
 mod error;
+mod failure;
 mod options;
 mod proxy;
 mod retry;

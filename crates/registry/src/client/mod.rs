@@ -7,6 +7,7 @@ mod listing;
 mod pull;
 mod push;
 mod reader;
+mod upload;
 
 pub use reader::BlobReader;
 
@@ -195,8 +196,8 @@ impl Client {
         content: &mut dyn Read,
         progress: Progress,
     ) -> Result<Descriptor, Error> {
-        push::Upload::new(&self.session, self.session.origin(name), progress)
-            .and_then(|mut upload| upload.stream(media_type, content))
+        upload::Upload::new(&self.session, self.session.origin(name), progress)
+            .and_then(|mut own| own.stream(media_type, content))
             .map_err(|e| e.doing(|| format!("push a blob to {}", name.name())))
     }
 
