@@ -42,8 +42,9 @@ pub trait OwnerSink {
 
 /// Gives back what was recorded.
 pub trait AttrSource: Sync {
-    /// What the file claims to be; `None` when nothing was recorded for it.
-    fn attrs(&self, file: FileKey) -> Option<Attrs>;
+    /// What the file claims to be; `None` when nothing was recorded for it. `mode` is `st_mode` as the file system has
+    /// it, for sources that record less than everything.
+    fn attrs(&self, file: FileKey, mode: u32) -> Option<Attrs>;
 }
 
 /// A side table in memory.
@@ -82,7 +83,7 @@ impl OwnerSink for AttrTable {
 }
 
 impl AttrSource for AttrTable {
-    fn attrs(&self, file: FileKey) -> Option<Attrs> {
+    fn attrs(&self, file: FileKey, _: u32) -> Option<Attrs> {
         self.0.get(&file).cloned()
     }
 }

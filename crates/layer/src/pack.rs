@@ -268,7 +268,7 @@ impl<'a, W: Write> Packer<'a, W> {
         if let Some((uid, gid)) = self.options.owner {
             (entry.uid, entry.gid) = (uid, gid);
         }
-        if let Some(attrs) = self.options.attrs.and_then(|table| table.attrs(fs::key(stat))) {
+        if let Some(attrs) = self.options.attrs.and_then(|table| table.attrs(fs::key(stat), stat.stx_mode.into())) {
             if attrs.kind != entry.kind && entry.kind == Kind::File {
                 (entry.kind, entry.size) = (attrs.kind, 0);
             }

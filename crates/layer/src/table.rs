@@ -97,7 +97,7 @@ impl Line {
             gid: stat.stx_gid,
             rdev: (stat.stx_rdev_major, stat.stx_rdev_minor),
         };
-        if let Some(claimed) = attrs.and_then(|table| table.attrs(fs::key(stat))) {
+        if let Some(claimed) = attrs.and_then(|table| table.attrs(fs::key(stat), stat.stx_mode.into())) {
             line.mode = (line.mode & !0o7777) | (claimed.mode & 0o7777);
             (line.uid, line.gid, line.rdev) = (claimed.uid, claimed.gid, claimed.rdev);
         }

@@ -1,6 +1,6 @@
 //! Archives that try to leave the tree, to fill the memory, or to make no sense.
 
-use crate::support::{is_root, listing, open, packed, put, sample};
+use crate::support::{listing, open, packed, permitted, put, sample};
 use layer::apply::Limits;
 use layer::{Applied, ApplyOptions, AttrTable, Error, Owners, Whiteouts, apply};
 use proptest::prelude::*;
@@ -50,17 +50,17 @@ impl Cage {
     fn apply(&self, tar: &[u8]) -> Result<Applied, Error> {
         for userxattr in [true, false] {
             let other = Cage::new();
-            let mut options = ApplyOptions { whiteouts: Whiteouts::Overlay { userxattr }, ..Default::default() };
+            let mut options = ApplyOptions { whiteouts: Whiteouts::Overlay { userxattr }, ..permitted() };
             let _ = other.apply_with(tar, &mut options);
         }
         let (mut table, other) = (AttrTable::new(), Cage::new());
         let mut options = ApplyOptions { owners: Owners::Recorded(&mut table), ..Default::default() };
         let _ = other.apply_with(tar, &mut options);
-        self.apply_with(tar, &mut ApplyOptions::default())
+        self.apply_with(tar, &mut permitted())
     }
 
     fn add(&self, tar: &[u8]) -> Result<Applied, Error> {
-        self.apply_with(tar, &mut ApplyOptions { whiteouts: Whiteouts::Literal, ..Default::default() })
+        self.apply_with(tar, &mut ApplyOptions { whiteouts: Whiteouts::Literal, ..permitted() })
     }
 }
 
@@ -219,7 +219,7 @@ fn the_last_of_several_entries_counts() {
 
 #[test]
 fn limits_hold() {
-    let with = |limits: Limits| ApplyOptions { limits, ..Default::default() };
+    let with = |limits: Limits| ApplyOptions { limits, ..permitted() };
     let three = Raw::new().file("a", "12345").file("b", "12345").file("c", "12345").0;
     let text = |limits| Cage::new().apply_with(&three, &mut with(limits)).map(|_| ()).unwrap_err().to_string();
     assert_eq!(text(Limits { entries: 2, ..Default::default() }), "the archive exceeds the limit of 2 entries");
@@ -250,7 +250,7 @@ fn limits_hold() {
 fn what_is_cut_off_is_an_error() {
     let whole = Raw::new().dir("d").file("d/a", &"a".repeat(700)).link("l", "d").0;
     for length in 0..whole.len() {
-        let result = Cage::new().apply_with(&whole[..length], &mut ApplyOptions::default());
+        let result = Cage::new().apply_with(&whole[..length], &mut permitted());
         // An archive may end after an entry without an end mark.
         let ends = [0, 512, 512 + 512 + 1024];
         assert_eq!(result.is_ok(), ends.contains(&length), "{length}");
@@ -296,13 +296,13 @@ fn very_deep_trees_come_and_go() {
         tar = tar.link(&link, &format!("{here}{step}"));
         here = format!("{link}/");
     }
-    cage.apply_with(&tar.0, &mut ApplyOptions::default()).unwrap();
+    cage.apply_with(&tar.0, &mut permitted()).unwrap();
     let mut tar = layer::TarWriter::new(Vec::new());
     refused_pack(layer::pack_tree(open(&cage.root()).as_fd(), &mut tar, &Default::default()));
     refused_pack(layer::walk::walk(open(&cage.root()).as_fd(), &mut |_| Ok(layer::walk::Flow::Continue)));
     let copy = tempfile::tempdir().unwrap();
     refused_pack(layer::copy_tree(open(&cage.root()).as_fd(), open(copy.path()).as_fd()));
-    cage.apply_with(&Raw::new().file(".wh.top", "").0, &mut ApplyOptions::default()).unwrap();
+    cage.apply_with(&Raw::new().file(".wh.top", "").0, &mut permitted()).unwrap();
     assert!(!cage.root().join("top").exists());
     assert_eq!(fs::read_dir(cage.root()).unwrap().count(), 16);
 }
@@ -320,7 +320,7 @@ fn devices_need_somebody_who_may_make_them() {
     let toc = layer::pack_tree(open(&cage.root()).as_fd(), &mut writer, &options).unwrap();
     let layer::TocItem::Entry { entry, .. } = &toc.items[1] else { panic!() };
     assert_eq!((entry.kind, entry.mode), (layer::Kind::CharDevice, 0o777));
-    if !is_root() {
+    if !rustix::process::geteuid().is_root() {
         refused(Cage::new().apply(&tar), "device node, which this process may not make (CAP_MKNOD)");
     }
 }
@@ -351,6 +351,6 @@ proptest! {
                 block.copy_from_slice(header.as_bytes());
             }
         }
-        let _ = Cage::new().apply_with(&tar, &mut ApplyOptions::default());
+        let _ = Cage::new().apply_with(&tar, &mut permitted());
     }
 }

@@ -4,6 +4,7 @@
 mod determinism;
 mod hostile;
 mod overlay;
+mod owners;
 mod roundtrip;
 mod support;
 mod tree;

@@ -1,6 +1,6 @@
 //! What we write others read, and the other way round.
 
-use crate::support::{assert_same, has, open, packed, put, run, sample};
+use crate::support::{assert_same, has, open, packed, permitted, put, run, sample};
 use layer::{ApplyOptions, Kind, Toc, TocItem, Whiteouts, apply};
 use proptest::prelude::*;
 use std::fs::{self, File};
@@ -65,7 +65,7 @@ fn we_read_what_others_write() {
         run(program, &args);
         let out = temp.path().join(format!("out{at}"));
         fs::create_dir(&out).unwrap();
-        let applied = apply(File::open(&tar).unwrap(), open(&out).as_fd(), &mut ApplyOptions::default()).unwrap();
+        let applied = apply(File::open(&tar).unwrap(), open(&out).as_fd(), &mut permitted()).unwrap();
         assert_eq!(applied.warnings, [""; 0]);
         assert_same(&out, &tree);
         // The table of contents finds the same contents in the stream.
@@ -177,7 +177,7 @@ fn add_unpacks_as_buildkit_does() {
     put(&dest.join("keep"), b"keep", 0o600);
     let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut options =
-        ApplyOptions { whiteouts: Whiteouts::Literal, chown: Some(me), prefix: "app".into(), ..Default::default() };
+        ApplyOptions { whiteouts: Whiteouts::Literal, chown: Some(me), prefix: "app".into(), ..permitted() };
     let applied = apply(&tar[..], open(temp.path()).as_fd(), &mut options).unwrap();
     assert!(applied.warnings.is_empty());
     let names: Vec<_> = ["dir/new", "dir/old", "keep", ".wh.keep"].iter().map(|n| dest.join(n).exists()).collect();

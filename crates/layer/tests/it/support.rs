@@ -10,8 +10,16 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Root of the machine, not of a user namespace.
 pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    let all = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    rustix::process::geteuid().is_root() && all.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Options for those who may and those who may not set owners.
+pub(crate) fn permitted<'a>() -> layer::ApplyOptions<'a> {
+    let owners = if is_root() { layer::Owners::Real } else { layer::Owners::Ignored };
+    layer::ApplyOptions { owners, ..Default::default() }
 }
 
 /// One line for each object: all that a layer keeps of it.
