@@ -3,6 +3,8 @@
 //! A body is streamed to a temporary file while it is hashed, so memory does not grow with it. The
 //! time of the file is `Last-Modified`, or the epoch where the server says nothing: the moment of
 //! the download never reaches an image. Credentials go to the host of the URL alone.
+mod tls;
+
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -178,7 +180,7 @@ impl HttpClient {
             .timeout(Duration::from_secs(60))
             .redirect(reqwest::redirect::Policy::limited(10))
             .no_proxy()
-            .tls_backend_preconfigured(tls(trust)?);
+            .tls_backend_preconfigured(tls::config(trust)?);
         let no_proxy = proxy.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
         let mut add = |url: &Option<String>, make: fn(&str) -> reqwest::Result<reqwest::Proxy>| {
             let Some(url) = url else { return Ok(()) };
@@ -220,6 +222,7 @@ impl HttpClient {
         Err(HttpError::Cancelled)
     }
 
+    /// One try, on a thread of its own: a server that stands still does not keep a cancelled build.
     fn attempt(&self, request: &Request<'_>) -> Result<Answer, HttpError> {
         if (request.cancelled)() {
             return Err(HttpError::Cancelled);
@@ -240,31 +243,86 @@ impl HttpClient {
         if let Some(etag) = request.etag {
             get = get.header(header::IF_NONE_MATCH, etag);
         }
+        let job = Job {
+            get,
+            url: request.url.to_owned(),
+            shown: shown.clone(),
+            checksum: request.checksum.cloned(),
+            conditional: request.etag.is_some(),
+            temp_dir: request.temp_dir.to_owned(),
+        };
+        let (sender, receiver) = std::sync::mpsc::sync_channel(4);
+        let spawned = std::thread::Builder::new().name("download".into()).spawn(move || {
+            let answer = job.run(&|current, total| sender.send(Step::Progress(current, total)).is_ok());
+            let _ = sender.send(Step::Done(answer));
+        });
+        spawned.map_err(|source| HttpError::Io { path: "a thread".into(), source })?;
+        loop {
+            use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
+            match receiver.recv_timeout(Duration::from_millis(20)) {
+                Ok(Step::Progress(current, total)) => (request.progress)(current, total),
+                Ok(Step::Done(answer)) => return answer,
+                Err(Timeout) => {}
+                Err(Disconnected) => {
+                    return Err(HttpError::Transport { url: shown, why: "the download ended unexpectedly".into() });
+                }
+            }
+            if (request.cancelled)() {
+                return Err(HttpError::Cancelled);
+            }
+        }
+    }
+}
+
+/// What the thread of a download reports.
+enum Step {
+    Progress(u64, Option<u64>),
+    Done(Result<Answer, HttpError>),
+}
+
+/// A download, with all that it needs.
+struct Job {
+    get: reqwest::blocking::RequestBuilder,
+    url: String,
+    shown: String,
+    checksum: Option<Digest>,
+    conditional: bool,
+    temp_dir: std::path::PathBuf,
+}
+
+impl Job {
+    /// Ends early where `progress` says that nobody waits any more.
+    fn run(self, progress: &dyn Fn(u64, Option<u64>) -> bool) -> Result<Answer, HttpError> {
+        let Self { get, url, shown, checksum, conditional, temp_dir } = self;
         let response = get.send().map_err(|e| HttpError::Transport { url: shown.clone(), why: chain(&e) })?;
         let status = response.status();
-        if status == StatusCode::NOT_MODIFIED && request.etag.is_some() {
+        if status == StatusCode::NOT_MODIFIED && conditional {
             return Ok(Answer::NotModified);
         }
         if !status.is_success() {
             return Err(HttpError::Status { url: shown, status: status.to_string(), code: status.as_u16() });
         }
-        save(response, request, &shown).map(Answer::File)
+        save(response, &url, &shown, checksum.as_ref(), &temp_dir, progress).map(Answer::File)
     }
 }
 
-fn save(mut response: Response, request: &Request<'_>, shown: &str) -> Result<Download, HttpError> {
+fn save(
+    mut response: Response,
+    url: &str,
+    shown: &str,
+    checksum: Option<&Digest>,
+    temp_dir: &Path,
+    progress: &dyn Fn(u64, Option<u64>) -> bool,
+) -> Result<Download, HttpError> {
     let text = |name: header::HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
     let last_modified = text(header::LAST_MODIFIED).and_then(|text| httpdate::parse_http_date(text).ok());
     let etag = text(header::ETAG).map(|tag| tag.strip_prefix("W/").unwrap_or(tag).to_owned());
-    let file_name = file_name(request.url, text(header::CONTENT_DISPOSITION));
+    let file_name = file_name(url, text(header::CONTENT_DISPOSITION));
     let total = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-    let io = |source| HttpError::Io { path: request.temp_dir.display().to_string(), source };
-    let mut file = tempfile::Builder::new().prefix("http-").tempfile_in(request.temp_dir).map_err(io)?;
+    let io = |source| HttpError::Io { path: temp_dir.display().to_string(), source };
+    let mut file = tempfile::Builder::new().prefix("http-").tempfile_in(temp_dir).map_err(io)?;
     let (mut digester, mut size, mut buffer) = (Digester::new(), 0u64, vec![0; 128 << 10]);
     loop {
-        if (request.cancelled)() {
-            return Err(HttpError::Cancelled);
-        }
         let count = match response.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => count,
@@ -279,7 +337,9 @@ fn save(mut response: Response, request: &Request<'_>, shown: &str) -> Result<Do
         digester.update(&buffer[..count]);
         file.write_all(&buffer[..count]).map_err(io)?;
         size += count as u64;
-        (request.progress)(size, total);
+        if !progress(size, total) {
+            return Err(HttpError::Cancelled);
+        }
     }
     if let Some(expected) = total
         && size != expected
@@ -287,7 +347,7 @@ fn save(mut response: Response, request: &Request<'_>, shown: &str) -> Result<Do
         return Err(HttpError::Truncated { url: shown.to_owned(), got: size, expected });
     }
     let digest = digester.finish();
-    if let Some(expected) = request.checksum {
+    if let Some(expected) = checksum {
         let actual = if expected.algorithm() == digest.algorithm() {
             digest.clone()
         } else {
@@ -421,62 +481,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         next = error.source();
     }
     parts.join(": ")
-}
-
-/// Where Linux distributions keep their certificate authorities.
-const BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-fn tls(trust: &TrustStore) -> Result<rustls::ClientConfig, HttpError> {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject;
-    let mut roots = rustls::RootCertStore::empty();
-    let mut add = |path: &Path, needed: bool| -> Result<usize, HttpError> {
-        let pem = match std::fs::read(path) {
-            Ok(pem) => pem,
-            Err(_) if !needed => return Ok(0),
-            Err(e) => return Err(HttpError::Setup(format!("cannot read {}: {e}", path.display()))),
-        };
-        let certificates: Vec<CertificateDer<'_>> =
-            CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
-        if needed && certificates.is_empty() {
-            return Err(HttpError::Setup(format!("{} holds no PEM certificate", path.display())));
-        }
-        Ok(roots.add_parsable_certificates(certificates).0)
-    };
-    for extra in &trust.extra {
-        add(extra, true)?;
-    }
-    let mut system = 0;
-    if let Some(file) = &trust.system_file {
-        system += add(file, true)?;
-    }
-    for dir in &trust.system_dirs {
-        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            system += add(&entry.path(), false)?;
-        }
-    }
-    if trust.system_file.is_none() && trust.system_dirs.is_empty() {
-        for bundle in BUNDLES {
-            if system == 0 {
-                system += add(Path::new(bundle), false)?;
-            }
-        }
-    }
-    if system == 0 {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| HttpError::Setup(e.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
 #[cfg(test)]

@@ -111,3 +111,29 @@ fn secrets_become_headers_of_their_host() {
     assert_eq!(authorization("https://e.com:8443/x", lookup).as_deref(), Some("Bearer t"));
     assert_eq!(authorization("https://f.com/x", lookup), None);
 }
+
+#[test]
+fn a_server_that_stands_still_does_not_keep_a_cancelled_build() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/x", listener.local_addr().unwrap());
+    let connected = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = connected.clone();
+    let held = std::thread::spawn(move || {
+        let stream = listener.accept().unwrap();
+        seen.store(true, std::sync::atomic::Ordering::SeqCst);
+        stream
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let client = HttpClient::new(&TrustStore::default(), &ProxyVariables::default(), "test").unwrap();
+    let answer = client.download(&Request {
+        url: &url,
+        checksum: None,
+        authorization: None,
+        etag: None,
+        temp_dir: dir.path(),
+        progress: &|_, _| {},
+        cancelled: &|| connected.load(std::sync::atomic::Ordering::SeqCst),
+    });
+    assert!(matches!(answer, Err(HttpError::Cancelled)));
+    drop(held.join());
+}
