@@ -37,10 +37,21 @@ pub(crate) struct Loaded {
     pub(crate) commit: Option<String>,
 }
 
+/// Where the main context is.
+#[derive(Default)]
+struct Place {
+    dir: PathBuf,
+    /// The Dockerfile, where that is all there is.
+    text: Option<String>,
+    commit: Option<String>,
+    /// The tree of an archive, with the owners that it names.
+    tree: Option<Arc<dyn Tree>>,
+}
+
 impl Fetcher<'_> {
     /// Finds the context and the Dockerfile.
     pub(crate) fn load(&self) -> Result<Loaded> {
-        let (place, text, commit) = self.place()?;
+        let Place { dir: place, text, commit, tree } = self.place()?;
         let local = matches!(&self.request.context, Context::Source(ContextSource::Directory(_)));
         let (name, text, ignore_beside) = match (text, &self.request.dockerfile) {
             // A Dockerfile instead of a context, on standard input or behind HTTP.
@@ -67,6 +78,10 @@ impl Fetcher<'_> {
         };
         let mut ignore_text = None;
         for path in ignore_beside.into_iter().chain([place.join(".dockerignore")]) {
+            if !local {
+                // BuildKit takes remote contexts whole.
+                break;
+            }
             if let Ok(bytes) = fs::read(&path) {
                 ignore_text = Some((path, String::from_utf8_lossy(&bytes).into_owned()));
                 break;
@@ -79,12 +94,14 @@ impl Fetcher<'_> {
                     .hint("mend the pattern; see docs/dockerignore.md")
             })?),
         };
-        let context = Arc::new(DirTree::open(&place, ignore, "the build context")?);
+        let context: Arc<dyn Tree> = match tree {
+            Some(tree) => tree,
+            None => Arc::new(DirTree::open(&place, ignore, "the build context")?),
+        };
         Ok(Loaded { name, text, context, ignore_text: ignore_text.map(|(_, text)| text), commit })
     }
 
-    /// The directory of the main context; the Dockerfile where that is all there is; the commit.
-    fn place(&self) -> Result<(PathBuf, Option<String>, Option<String>)> {
+    fn place(&self) -> Result<Place> {
         match &self.request.context {
             Context::Source(ContextSource::Directory(path)) => {
                 let meta = fs::metadata(path).map_err(|e| {
@@ -98,31 +115,32 @@ impl Fetcher<'_> {
                     )
                     .hint("give the directory that holds the Dockerfile; the Dockerfile itself goes with -f"));
                 }
-                Ok((path.clone(), None, None))
+                Ok(Place { dir: path.clone(), ..Place::default() })
             }
             Context::Source(ContextSource::Git(url)) => {
-                let (path, commit) = self.git(url, None)?;
-                Ok((path, None, Some(commit)))
+                let (dir, commit) = self.git(url, None)?;
+                Ok(Place { dir, commit: Some(commit), ..Place::default() })
             }
             Context::Source(ContextSource::Http(url)) => {
                 let download = self.http(url, None)?;
-                self.unpack_or_text(download.file.path(), url).map(|(p, t)| (p, t, None))
+                self.unpack_or_text(download.file.path(), url)
             }
-            Context::Stdin(path) => self.unpack_or_text(path, "standard input").map(|(p, t)| (p, t, None)),
+            Context::Stdin(path) => self.unpack_or_text(path, "standard input"),
             Context::Source(_) => Err(BuildError::new(Kind::Input, "an image cannot be the main build context")
                 .hint("give it a name with --build-context NAME=docker-image://…")),
         }
     }
 
-    fn unpack_or_text(&self, path: &Path, name: &str) -> Result<(PathBuf, Option<String>)> {
+    fn unpack_or_text(&self, path: &Path, name: &str) -> Result<Place> {
         let content = archive::detect_file(path).map_err(|e| BuildError::io("read", path, e))?;
         let dir = self.store.scratch_dir("context")?;
         if !matches!(content, archive::Content::Tar(_)) {
-            return Ok((dir, Some(self.read(path, name)?)));
+            return Ok(Place { dir, text: Some(self.read(path, name)?), ..Place::default() });
         }
         let file = File::open(path).map_err(|e| BuildError::io("open", path, e))?;
-        crate::archive::unpack(file, &dir).map_err(|e| e.context(format!("the archive of {name}")))?;
-        Ok((dir, None))
+        let tree = crate::archive::tree(file, &dir, "the build context")
+            .map_err(|e| e.context(format!("the archive of {name}")))?;
+        Ok(Place { dir, tree: Some(tree), ..Place::default() })
     }
 
     fn read_dockerfile(&self, full: &Path, given: &Path) -> Result<String> {
@@ -250,25 +268,33 @@ impl NamedTrees {
             return Ok(Arc::clone(tree));
         }
         let source = fetcher.request.named_contexts.iter().rev().find(|(n, _)| n == name).map(|(_, s)| s);
+        let mut local = false;
         let place = match source {
-            Some(ContextSource::Directory(path)) => path.clone(),
+            Some(ContextSource::Directory(path)) => {
+                local = true;
+                path.clone()
+            }
             Some(ContextSource::Git(url)) => fetcher.git(url, None)?.0,
             Some(ContextSource::Http(url)) => {
                 let download = fetcher.http(url, None)?;
-                let (place, text) = fetcher.unpack_or_text(download.file.path(), url)?;
-                if let Some(text) = text {
-                    let file = http::url_file_name(url).unwrap_or_else(|| "file".to_owned());
-                    fs::write(place.join(file), text).map_err(|e| BuildError::io("write", &place, e))?;
+                let place = fetcher.unpack_or_text(download.file.path(), url)?;
+                if let Some(tree) = place.tree {
+                    loaded.insert(name.to_owned(), Arc::clone(&tree));
+                    return Ok(tree);
                 }
-                place
+                if let Some(text) = place.text {
+                    let file = http::url_file_name(url).unwrap_or_else(|| "file".to_owned());
+                    fs::write(place.dir.join(file), text).map_err(|e| BuildError::io("write", &place.dir, e))?;
+                }
+                place.dir
             }
             _ => return Err(BuildError::new(Kind::Input, format!("there is no context named {name:?}"))),
         };
         let ignore = match fs::read_to_string(place.join(".dockerignore")) {
-            Ok(text) => Some(Ignore::parse(&text).map_err(|e| {
+            Ok(text) if local => Some(Ignore::parse(&text).map_err(|e| {
                 BuildError::new(Kind::Input, format!("{}: {e}", place.join(".dockerignore").display()))
             })?),
-            Err(_) => None,
+            _ => None,
         };
         if !place.is_dir() {
             return Err(BuildError::new(

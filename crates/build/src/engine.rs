@@ -105,8 +105,11 @@ impl Engine {
             BuildError::new(Kind::Input, e.to_string()).hint("run `cooperage doctor` to see what this place allows")
         })?;
         let single_id = matches!(options.entered, sandbox::userns::Entered::SingleId { .. });
-        let real_owners = !single_id && choice.isolation != sandbox::Isolation::Intercept;
-        let sandboxing = Sandboxing { launcher: options.launcher, choice, single_id, resolv_conf: options.resolv_conf };
+        let intercepted = choice.isolation == sandbox::Isolation::Intercept;
+        let real_owners = !single_id && !intercepted;
+        let fake_owners = single_id && !intercepted;
+        let sandboxing =
+            Sandboxing { launcher: options.launcher, choice, fake_owners, resolv_conf: options.resolv_conf };
         Ok(Self { store, client, http, sandboxing, env: options.env, real_owners })
     }
 
@@ -227,6 +230,7 @@ impl Engine {
                 first_error: Mutex::default(),
                 vertices: Vec::new(),
                 running: Slots::new(request.parallelism),
+                trees: Mutex::default(),
             };
             executor.prepare().map_err(located)?;
             let result = executor.stage(plan.target).map_err(|error| {

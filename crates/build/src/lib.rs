@@ -25,6 +25,7 @@ mod export;
 mod image;
 mod images;
 mod key;
+mod owners;
 mod paths;
 mod plan;
 pub mod request;

@@ -125,6 +125,21 @@ impl Layers {
         self.store.layer_fs(&id).ok_or_else(|| gone(&id))
     }
 
+    /// Unpacks a layer over a tree.
+    pub(crate) fn apply_flat(
+        &self,
+        layer: &ChainLayer,
+        root: rustix::fd::BorrowedFd<'_>,
+        options: &mut ApplyOptions<'_>,
+        at: Option<VertexId>,
+    ) -> Result<()> {
+        let mut reader = self.open(layer, at)?;
+        layer::apply(&mut reader.tar, root, options).map_err(layer_error)?;
+        io::copy(&mut reader.tar, &mut io::sink()).map_err(read_error)?;
+        reader.finish(&self.store)?;
+        Ok(())
+    }
+
     /// Makes sure that a base layer is known to the store.
     pub(crate) fn directory_or_toc(&self, layer: &ChainLayer, at: Option<VertexId>) -> Result<()> {
         self.toc(layer, at).map(|_| ())

@@ -67,6 +67,27 @@ impl Tree for Destination {
     }
 }
 
+/// A directory of the destination as a root of its own.
+struct Below<'a> {
+    tree: &'a Destination,
+    root: &'a Path,
+}
+
+impl Tree for Below<'_> {
+    fn lookup(&self, path: &Path) -> Result<Option<Node>> {
+        self.tree.lookup(&self.root.join(path))
+    }
+    fn read_dir(&self, path: &Path) -> Result<Vec<(OsString, Node)>> {
+        self.tree.read_dir(path)
+    }
+    fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>> {
+        self.tree.open(path)
+    }
+    fn describe(&self) -> String {
+        self.tree.describe()
+    }
+}
+
 impl Destination {
     /// `below` is `None` for `--link` and for `FROM scratch`.
     pub(crate) fn new(
@@ -89,7 +110,7 @@ impl Destination {
     }
 
     /// Makes a directory and its missing parents.
-    pub(crate) fn mkdir_all(&mut self, path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+    fn mkdir_all(&mut self, path: &Path, owner: Option<(u32, u32)>, chmod: bool) -> Result<()> {
         let mut made = PathBuf::new();
         for name in path {
             made.push(name);
@@ -109,6 +130,9 @@ impl Destination {
                     let (uid, gid) = owner.unwrap_or((0, 0));
                     let mut entry = Entry::dir(&made, 0o755);
                     (entry.uid, entry.gid, entry.mtime) = (uid, gid, self.time);
+                    if let Some(mode) = self.chmod.as_ref().filter(|_| chmod) {
+                        entry.mode = mode::apply(mode, entry.mode, true);
+                    }
                     self.placed.insert(made.clone(), Placed { entry, content: None, inode: None });
                 }
             }
@@ -119,7 +143,7 @@ impl Destination {
     /// `WORKDIR`: the directory, symlinks on the way followed.
     pub(crate) fn workdir(&mut self, path: &str, owner: Option<(u32, u32)>) -> Result<()> {
         let path = self.resolved(path)?;
-        self.mkdir_all(&path, owner)
+        self.mkdir_all(&path, owner, false)
     }
 
     /// Copies what was selected to `dest`: an absolute path, with a trailing slash for "a directory".
@@ -134,10 +158,10 @@ impl Destination {
     fn copy_one(&mut self, selection: &Selection, selected: &Selected, dest: &str) -> Result<()> {
         let parent = if dest.ends_with('/') { dest } else { dest.rsplit_once('/').map_or("", |(d, _)| d) };
         let parent = self.resolved(parent)?;
-        self.mkdir_all(&parent, self.chown)?;
+        self.mkdir_all(&parent, self.chown, true)?;
         let mut target = self.resolved(dest)?;
         if selected.node.is_dir() {
-            self.mkdir_all(&target, self.chown)?;
+            self.mkdir_all(&target, self.chown, true)?;
             for (path, node) in &selected.below {
                 self.put(selection, node, target.join(path), true)?;
             }
@@ -149,20 +173,27 @@ impl Destination {
         self.put(selection, &selected.node, target, false)
     }
 
-    /// Unpacks an archive (as a tree) into a directory.
+    /// Unpacks an archive (as a tree) into a directory. Symlinks that are there already lead inside that directory:
+    /// it is the archive's root.
     pub(crate) fn unpack(&mut self, selection: &Selection, dest: &str) -> Result<()> {
         self.groups += 1;
         let target = self.resolved(dest)?;
-        self.mkdir_all(&target, self.chown)?;
+        self.mkdir_all(&target, self.chown, false)?;
         for selected in &selection.matches {
             for (path, node) in &selected.below {
-                let place = match path.parent() {
-                    // Archives may go through symlinks that exist in the image.
-                    Some(parent) => {
-                        tree::resolve(self, &target.join(parent), true)?.join(path.file_name().unwrap_or_default())
-                    }
-                    None => target.join(path),
-                };
+                let below = Below { tree: self, root: &target };
+                let parent = tree::resolve(&below, path.parent().unwrap_or(Path::new("")), true)?;
+                let inside = parent.join(path.file_name().unwrap_or_default());
+                if node.is_dir()
+                    && let Some(there) = below.lookup(&inside)?
+                    && there.entry.kind == EntryKind::Symlink
+                {
+                    // A link stands for the directory that it leads to, which is made if need be.
+                    let led = target.join(tree::resolve(&below, &inside, true)?);
+                    self.mkdir_all(&led, self.chown, false)?;
+                    continue;
+                }
+                let place = target.join(inside);
                 if !node.is_dir() {
                     self.remove(&place);
                 }

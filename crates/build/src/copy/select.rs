@@ -67,9 +67,7 @@ pub(crate) fn select(tree: &Arc<dyn Tree>, wanted: &Wanted<'_>) -> Result<Select
         let glob = Glob::new(&pattern).map_err(bad_pattern)?;
         matching(tree.as_ref(), &start, Path::new(""), &glob, &mut found)?;
         for path in found {
-            if !exclude.matches(Path::new(path.file_name().unwrap_or_default())) {
-                matches.push(selected(tree, &start.join(&path), &exclude, source)?);
-            }
+            matches.push(selected(tree, &start.join(&path), &exclude, source)?);
         }
     }
     Ok(Selection { tree: Arc::clone(tree), matches, parents: false })

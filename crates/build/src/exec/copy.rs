@@ -1,7 +1,7 @@
 //! COPY, ADD and WORKDIR: steps that need no root file system.
 use super::{Executor, StageResult, users};
 use crate::copy::{Destination, Placed, Selection, write};
-use crate::error::{BuildError, Result};
+use crate::error::{BuildError, Kind, Result};
 use crate::event::{Event, VertexId};
 use crate::key::Key;
 use crate::plan::{CopyItem, CopyOp};
@@ -50,10 +50,25 @@ impl Executor<'_> {
         line: VertexId,
     ) -> Result<Option<LayerId>> {
         let named = copy.chown.as_ref().is_some_and(|c| c.split(':').any(|p| p.parse::<u32>().is_err()));
-        let below = if copy.link && !named { None } else { self.below(stage, number, so_far, line)? };
-        let chown = copy.chown.as_ref().map(|c| users::owner(below.as_deref(), c)).transpose()?;
+        if copy.link && named {
+            return Err(BuildError::new(
+                Kind::Dockerfile,
+                "--chown with a name cannot go with --link: the layer is made without a look at /etc/passwd below",
+            )
+            .hint("use numbers: --chown=UID:GID"));
+        }
+        let below = if copy.link { None } else { self.below(stage, number, so_far, line)? };
+        let chown = match copy.chown.as_ref().map(|c| users::owner(below.as_deref(), c)).transpose()? {
+            None => None,
+            Some((owner, unknown)) => {
+                if let Some(unknown) = unknown {
+                    let message = format!("{unknown}; the files belong to root (0:0), as BuildKit has it");
+                    self.fetcher.events.send(Event::Warning { id: Some(line), message });
+                }
+                Some(owner)
+            }
+        };
         let time = builder_time(self.plan.epoch);
-        let below = if copy.link { None } else { below };
         let mut destination = Destination::new(below, chown, copy.chmod.clone(), time, self.plan.epoch.is_some());
         let mut unpacked: Vec<PathBuf> = Vec::new();
         for (position, item) in copy.items.iter().enumerate() {
@@ -136,9 +151,6 @@ impl Executor<'_> {
         key: &Key,
         line: VertexId,
     ) -> Result<Option<LayerId>> {
-        if placed.is_empty() {
-            return Ok(None);
-        }
         let clamped: BTreeMap<PathBuf, Placed>;
         let placed = match self.rewrite.map(layer::Time::secs) {
             None => placed,

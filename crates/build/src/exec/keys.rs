@@ -219,9 +219,6 @@ impl Executor<'_> {
         let mut key = KeyBuilder::new("copy");
         if !copy.link {
             key.field("parent", parent.as_str());
-        } else if copy.chown.as_ref().is_some_and(|c| c.split(':').any(|p| p.parse::<u32>().is_err())) {
-            // Names are looked up in the parent.
-            key.field("parent", parent.as_str());
         }
         key.field("link", copy.link.to_string()).field("dest", &copy.dest);
         key.field("chown", copy.chown.as_deref().unwrap_or(""));

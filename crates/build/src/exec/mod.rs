@@ -8,9 +8,11 @@
 mod copy;
 mod keys;
 mod run;
+mod tree;
 pub(crate) mod users;
 
 pub(crate) use run::Sandboxing;
+pub(crate) use tree::WorkTree;
 
 use crate::contexts::{Fetcher, NamedTrees};
 use crate::copy::Selection;
@@ -55,6 +57,8 @@ pub(crate) struct Executor<'a> {
     pub(crate) first_error: Mutex<Option<BuildError>>,
     pub(crate) vertices: Vec<Vec<VertexId>>,
     pub(crate) running: Slots,
+    /// The trees of stages, where there is no overlayfs.
+    pub(crate) trees: Mutex<HashMap<usize, WorkTree>>,
 }
 
 /// Counts the steps that run at once.

@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct Sandboxing {
     pub(crate) launcher: sandbox::Launcher,
     pub(crate) choice: sandbox::Choice,
-    /// Only one id exists here: ownership is emulated.
-    pub(crate) single_id: bool,
+    /// Only one id exists here, and nothing remembers others: changes of owner are answered with success.
+    pub(crate) fake_owners: bool,
     /// The content of /etc/resolv.conf for commands.
     pub(crate) resolv_conf: Vec<u8>,
 }
@@ -44,7 +44,7 @@ const HOSTNAME: &str = "buildkitsandbox";
 
 /// What must stay until the command has ended.
 #[derive(Default)]
-struct Held {
+pub(super) struct Held {
     locks: Vec<FileLock>,
     scratch: Vec<PathBuf>,
 }
@@ -84,7 +84,10 @@ impl Executor<'_> {
         }
         set_root_mode(&upper, tree.as_ref())?;
         lowers.reverse();
-        make_cwd(&upper, tree.as_ref(), &run.cwd)?;
+        // Runtimes leave these mount points, and the working directory, in the layer of an image that lacks them.
+        for path in ["/dev", "/proc", "/sys", &run.cwd] {
+            make_missing(&upper, tree.as_ref(), path)?;
+        }
         let rootfs = sandbox::Rootfs::Overlay { lowers, upper: upper.clone(), work: overlay_work.clone() };
         self.execute(stage, number, run, rootfs, tree.as_ref(), line, &mut held)?;
 
@@ -119,9 +122,7 @@ impl Executor<'_> {
                 let toc = layer::pack_upper(root.as_fd(), &mut tar, &options).map_err(layer_error)?;
                 let (written, mut sink) = tar.finish().map_err(layer_error)?.finish().map_err(layer_error)?;
                 sink.flush().map_err(|e| BuildError::io("write", "blob", e))?;
-                if !toc.items.is_empty() {
-                    blob.commit(store, &written.digest)?;
-                }
+                blob.commit(store, &written.digest)?;
                 meta.diff_id = Some(written.diff_id);
                 meta.tar_size = written.diff_size;
                 meta.blobs = vec![StoredBlob { digest: written.digest, size: written.size, compression, level }];
@@ -136,10 +137,6 @@ impl Executor<'_> {
                 toc
             }
         };
-        if toc.items.is_empty() {
-            remove_tree(layer);
-            return Ok(None);
-        }
         let target = layer.join("fs");
         fs::rename(upper, &target).map_err(|e| BuildError::io("keep", upper, e))?;
         let id = store.new_layer_id(key);
@@ -163,6 +160,7 @@ impl Executor<'_> {
         let mut spec = sandbox::Spec::new(rootfs, run.args.iter().map(OsString::from));
         spec.isolation = self.sandboxing.choice.isolation;
         spec.cwd = PathBuf::from(&run.cwd);
+        spec.fake_ownership = self.sandboxing.fake_owners;
         spec.hostname = HOSTNAME.to_owned();
         spec.user = sandbox::User { uid: account.uid, gid: account.gid, groups: account.groups.clone() };
         spec.network = match run.network {
@@ -307,6 +305,9 @@ impl Executor<'_> {
                     Some([path, ..]) => Some(path.clone()),
                     None => None,
                 };
+                if !env.iter().any(|(n, _)| n == "SSH_AUTH_SOCK") {
+                    env.push(("SSH_AUTH_SOCK".to_owned(), mount.target.clone()));
+                }
                 let Some(source) = socket else {
                     if !mount.required {
                         return Ok(());
@@ -314,9 +315,6 @@ impl Executor<'_> {
                     return Err(BuildError::new(Kind::Dockerfile, format!("no SSH key {:?} forwarded", mount.id))
                         .hint(format!("start an agent (ssh-agent, ssh-add) and give it with --ssh {}", mount.id)));
                 };
-                if !env.iter().any(|(n, _)| n == "SSH_AUTH_SOCK") {
-                    env.push(("SSH_AUTH_SOCK".to_owned(), mount.target.clone()));
-                }
                 sandbox::MountKind::Socket { source }
             }
             MountKind::Cache => {
@@ -480,19 +478,6 @@ impl Executor<'_> {
         let tail = tail.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((exit, tail.into()))
     }
-
-    fn run_in_tree(
-        &self,
-        _stage: usize,
-        _number: usize,
-        _run: &RunOp,
-        _so_far: &StageResult,
-        _key: &Key,
-        _line: VertexId,
-    ) -> Result<Option<LayerId>> {
-        Err(BuildError::new(Kind::Step, "RUN on a store without overlayfs is not supported yet")
-            .hint("put the store on a volume (an emptyDir, ext4, xfs) with --root"))
-    }
 }
 
 /// The upper directory is what the command sees as `/`.
@@ -511,9 +496,9 @@ fn set_attributes(path: &Path, mode: u32, uid: u32, gid: u32) -> Result<()> {
     Ok(())
 }
 
-/// Container runtimes make the working directory where the image lacks it; so does this.
-fn make_cwd(upper: &Path, tree: &dyn Tree, cwd: &str) -> Result<()> {
-    let path = resolve(tree, Path::new(crate::paths::relative(cwd)), true)?;
+/// Makes a directory in the upper directory where the image lacks it.
+pub(super) fn make_missing(upper: &Path, tree: &dyn Tree, path: &str) -> Result<()> {
+    let path = resolve(tree, Path::new(crate::paths::relative(path)), true)?;
     if path.as_os_str().is_empty() || tree.lookup(&path)?.is_some() {
         return Ok(());
     }
@@ -521,6 +506,9 @@ fn make_cwd(upper: &Path, tree: &dyn Tree, cwd: &str) -> Result<()> {
     for name in &path {
         made.push(name);
         let full = upper.join(&made);
+        if full.is_dir() {
+            continue;
+        }
         fs::create_dir(&full).map_err(|e| BuildError::io("make", &full, e))?;
         let node: Option<Node> = tree.lookup(&made)?;
         let (mode, uid, gid) = node.map_or((0o755, 0, 0), |n| (n.entry.mode, n.entry.uid, n.entry.gid));

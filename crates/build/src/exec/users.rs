@@ -60,7 +60,7 @@ pub(crate) fn account(tree: Option<&dyn Tree>, user: &str) -> Result<Account> {
         (None, Some(uid)) => (uid, 0, "/".to_owned()),
         (None, None) => return Err(unknown("user", wanted, users.iter().map(|u| u.name.as_str()))),
     };
-    let mut extra = Vec::new();
+    let mut extra: Vec<u32> = Vec::new();
     if group_name.is_empty() {
         if let Some(user) = found {
             extra = groups.iter().filter(|g| g.members.contains(&user.name)).map(|g| g.gid).collect();
@@ -68,14 +68,22 @@ pub(crate) fn account(tree: Option<&dyn Tree>, user: &str) -> Result<Account> {
     } else {
         gid = group_id(&groups, group_name)?;
     }
-    extra.retain(|g| *g != gid);
+    extra.push(gid);
     extra.sort_unstable();
     extra.dedup();
     Ok(Account { uid, gid, groups: extra, home })
 }
 
-/// `--chown=user[:group]`: a user without a group has the group of the same number (of its own, by name).
-pub(crate) fn owner(tree: Option<&dyn Tree>, text: &str) -> Result<(u32, u32)> {
+/// `--chown=user[:group]`: a user without a group has the group of the same number (of its own, by name). A name that
+/// the image does not know means root, as BuildKit has it; it is given back, for a warning.
+pub(crate) fn owner(tree: Option<&dyn Tree>, text: &str) -> Result<((u32, u32), Option<BuildError>)> {
+    match known_owner(tree, text) {
+        Err(error) if error.kind() == Kind::Dockerfile => Ok(((0, 0), Some(error))),
+        other => other.map(|owner| (owner, None)),
+    }
+}
+
+fn known_owner(tree: Option<&dyn Tree>, text: &str) -> Result<(u32, u32)> {
     let (user, group_name) = text.split_once(':').unwrap_or((text, ""));
     let number = |t: &str| t.parse::<u32>().ok();
     let (uid, own_group) = match number(user) {

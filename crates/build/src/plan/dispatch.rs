@@ -1,14 +1,15 @@
 //! Instructions: what each does to a stage's environment, config and files.
 use super::env::Env;
 use super::graph::{Base, PlannedStage, Planner, ResolvedImage};
-use super::op::{CopyItem, CopyOp, Mode, MountOp, Op, OpKind, RunOp, Sharing, SourceRef};
-use super::{args, history};
+use super::history;
+use super::op::{CopyItem, CopyOp, MountOp, Op, OpKind, RunOp, Sharing, SourceRef};
 use crate::error::{BuildError, Kind, Result};
 use crate::paths;
 use crate::request::{BuildRequest, ContextSource};
 use dockerfile::Span;
 use dockerfile::ast::{self, CommandLine, Dockerfile, Instruction, MountKind, Security, Text};
 use dockerfile::expand::{ExpandError, Expander};
+use dockerfile::parse::RunScript;
 use oci::{Config, Empty, Healthcheck, ImageConfig, Platform};
 use std::sync::Arc;
 
@@ -97,7 +98,9 @@ impl StageState {
     }
 
     pub(super) fn scratch(platform: &Platform, title: String, no_cache: bool) -> Self {
-        Self::new(Base::Scratch, ImageConfig::scratch(platform), platform, title, no_cache)
+        let mut config = ImageConfig::scratch(platform);
+        "/".clone_into(&mut config.config.working_dir);
+        Self::new(Base::Scratch, config, platform, title, no_cache)
     }
 
     pub(super) fn from_image(
@@ -167,7 +170,6 @@ impl StageState {
             title: self.title.clone(),
             base: self.base.clone(),
             from_line: self.from_line.clone(),
-            from_span: self.from_span,
             platform: self.platform.clone(),
             ops: self.ops.clone(),
             config: self.config.clone(),
@@ -341,10 +343,12 @@ impl Planner<'_> {
                 state.config.config.on_build.get_or_insert_default().push(text.value.clone());
             }
             ast::Kind::Workdir(text) => {
-                let path = self.input.word(text, &state.env)?;
-                let path = paths::clean_absolute(&state.workdir(), &path);
-                state.config.config.working_dir.clone_from(&path);
-                let created_by = format!("WORKDIR {path}");
+                let given = self.input.word(text, &state.env)?;
+                let path = paths::clean_absolute(&state.workdir(), &given);
+                // An absolute one stands in the config as it was written.
+                let written = if given.starts_with('/') { given } else { path.clone() };
+                let created_by = format!("WORKDIR {written}");
+                state.config.config.working_dir = written;
                 if path == "/" {
                     state.note(created_by);
                 } else {
@@ -423,6 +427,8 @@ impl Planner<'_> {
                 })?);
             }
         }
+        ports.sort();
+        ports.dedup();
         state.note(format!("EXPOSE {}", history::plain_list(&ports)));
         for port in ports {
             state.config.config.exposed_ports.insert(port, Empty {});
@@ -439,19 +445,17 @@ impl Planner<'_> {
         onbuild: bool,
     ) -> Result<()> {
         let name = self.title(state, instruction, onbuild, true);
-        let (line, script) = heredoc_command(run);
-        let arguments = match (&line, &run.command) {
-            (Some(line), _) if script.is_none() => {
-                let mut list = state.shell();
-                list.push(line.clone());
-                list
+        let with_shell = |state: &StageState, line: String| {
+            let mut list = state.shell();
+            list.push(line);
+            list
+        };
+        let (arguments, script) = match dockerfile::parse::run_script(run) {
+            None => (state.arguments(&run.command), None),
+            Some(RunScript::Shell(line)) => (with_shell(state, line), None),
+            Some(RunScript::File { name, content }) => {
+                (with_shell(state, format!("/dev/pipes/{name}")), Some((name, Arc::from(content.into_bytes()))))
             }
-            (Some(line), _) => {
-                let mut list = state.shell();
-                list.push(line.clone());
-                list
-            }
-            (None, command) => state.arguments(command),
         };
         if let Some((Security::Insecure, span)) = run.security
             && !self.input.request.allow.iter().any(|a| a == "security.insecure")
@@ -717,30 +721,6 @@ impl Planner<'_> {
         state.push_op(name, instruction.span, OpKind::Copy(Box::new(op)), created_by);
         Ok(())
     }
-}
-
-/// What the shell is given for a RUN with heredocs, and the script where the heredoc has a shebang.
-fn heredoc_command(run: &ast::Run) -> (Option<String>, Option<(String, Arc<[u8]>)>) {
-    let (CommandLine::Shell(text), Some(first)) = (&run.command, run.heredocs.first()) else { return (None, None) };
-    let only_marker = {
-        let line = text.value.trim();
-        let marker = line.trim_start_matches(|c: char| c.is_ascii_digit());
-        marker.starts_with("<<") && !line.contains(char::is_whitespace) && run.heredocs.len() == 1
-    };
-    if only_marker {
-        if first.content.starts_with("#!") {
-            let path = format!("/dev/pipes/{}", first.name);
-            return (Some(path), Some((first.name.clone(), Arc::from(first.content.as_bytes()))));
-        }
-        return (Some(first.content.clone()), None);
-    }
-    let mut line = text.value.clone();
-    for heredoc in &run.heredocs {
-        line.push('\n');
-        line.push_str(&heredoc.content);
-        line.push_str(&heredoc.name);
-    }
-    (Some(line), None)
 }
 
 fn set_env(config: &mut Config, key: &str, value: &str) {

@@ -4,7 +4,6 @@ use super::dispatch::{PlanInput, StageState};
 use super::env::Env;
 use super::op::{CopyItem, CopyOp, Op, OpKind, SourceRef};
 use crate::error::{BuildError, Kind, Result};
-use dockerfile::Span;
 use dockerfile::ast::{self, Dockerfile, MountKind};
 use oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 use std::collections::HashMap;
@@ -61,7 +60,6 @@ pub(crate) struct PlannedStage {
     pub(crate) base: Base,
     /// The `FROM` line of the progress display, for images.
     pub(crate) from_line: Option<String>,
-    pub(crate) from_span: Span,
     pub(crate) platform: Platform,
     pub(crate) ops: Vec<Op>,
     /// Everything but the diff IDs and the creation time.
@@ -123,10 +121,10 @@ pub(crate) fn plan(input: &PlanInput<'_>, images: &dyn Images) -> Result<Plan> {
     Ok(planner.plan)
 }
 
-/// The stage that is to be built: by name (without case), by number, or the last.
+/// The stage that is to be built: by name (without case), or the last.
 fn find_target(file: &Dockerfile, target: Option<&str>) -> Result<usize> {
     let Some(target) = target.filter(|t| !t.is_empty()) else { return Ok(file.stages.len() - 1) };
-    if let Some(found) = find_stage(file, target, file.stages.len()) {
+    if let Some(found) = find_base(file, target, file.stages.len()) {
         return Ok(found);
     }
     let names: Vec<&str> = file.stages.iter().filter_map(|s| s.from.name.as_ref()).map(|n| n.value.as_str()).collect();
@@ -142,13 +140,10 @@ fn find_target(file: &Dockerfile, target: Option<&str>) -> Result<usize> {
 
 /// The last stage before `limit` with this name, or the stage with this number.
 fn find_stage(file: &Dockerfile, name: &str, limit: usize) -> Option<usize> {
-    let by_name = file.stages[..limit]
-        .iter()
-        .rposition(|s| s.from.name.as_ref().is_some_and(|n| n.value.eq_ignore_ascii_case(name)));
-    by_name.or_else(|| name.parse::<usize>().ok().filter(|n| *n < limit))
+    find_base(file, name, limit).or_else(|| name.parse::<usize>().ok().filter(|n| *n < limit))
 }
 
-/// The last stage before `limit` that `FROM name` means: by name only.
+/// The last stage before `limit` with this name.
 fn find_base(file: &Dockerfile, name: &str, limit: usize) -> Option<usize> {
     file.stages[..limit].iter().rposition(|s| s.from.name.as_ref().is_some_and(|n| n.value.eq_ignore_ascii_case(name)))
 }

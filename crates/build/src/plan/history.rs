@@ -47,17 +47,24 @@ fn quote(text: &str) -> String {
     out
 }
 
-/// Go's `%+v` of Docker's health check struct.
+/// Go's `%q` of a pointer to Docker's health check struct: that is what BuildKit prints, number of retries as a rune.
 pub(crate) fn healthcheck(check: &Healthcheck) -> String {
-    format!(
-        "{{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-        plain_list(&check.test),
-        duration(check.interval),
-        duration(check.timeout),
-        duration(check.start_period),
-        duration(check.start_interval),
-        check.retries
-    )
+    let durations = [check.interval, check.timeout, check.start_period, check.start_interval];
+    let durations: Vec<String> = durations.iter().map(|d| quote(&duration(*d))).collect();
+    format!("&{{{} {} {}}}", quoted_list(&check.test), durations.join(" "), quoted_rune(check.retries))
+}
+
+/// Go's `%q` of a number.
+fn quoted_rune(number: i64) -> String {
+    let Some(c) = u32::try_from(number).ok().and_then(char::from_u32) else { return "'\u{fffd}'".to_owned() };
+    match c {
+        '\'' => "'\\''".to_owned(),
+        '"' => "'\"'".to_owned(),
+        c => {
+            let text = quote(&c.to_string());
+            format!("'{}'", &text[1..text.len() - 1])
+        }
+    }
 }
 
 /// Go's `time.Duration.String`.

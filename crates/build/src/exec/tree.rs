@@ -1,0 +1,167 @@
+//! RUN on a flat directory: where there is no overlayfs.
+//!
+//! A stage has one tree. It is filled from the layers so far, and goes on being used by the stage's later steps, which
+//! add to it; after a command, a walk of `stat` calls finds what changed. A command that fails leaves a tree that
+//! nobody uses again.
+use super::{Executor, StageResult};
+use crate::error::{BuildError, Result};
+use crate::event::VertexId;
+use crate::key::Key;
+use crate::owners::Owners;
+use crate::plan::RunOp;
+use crate::snapshot::{ChainLayer, codec, layer_error, open_dir};
+use crate::store::{LayerId, LayerMeta, StoredBlob, remove_tree};
+use crate::tree::Tree;
+use layer::table::ScanOptions;
+use layer::{ApplyOptions, AttrSource, LayerWriter, PackOptions, Table, TarWriter, Whiteouts};
+use sandbox::intercept::{OwnershipTable, table_path};
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+/// The tree of a stage.
+pub(crate) struct WorkTree {
+    dir: PathBuf,
+    /// The layers that are in it.
+    chain: Vec<LayerId>,
+    table: Table,
+}
+
+impl Drop for WorkTree {
+    fn drop(&mut self) {
+        if let Some(parent) = self.dir.parent() {
+            remove_tree(parent);
+        }
+    }
+}
+
+impl Executor<'_> {
+    pub(super) fn run_in_tree(
+        &self,
+        stage: usize,
+        number: usize,
+        run: &RunOp,
+        so_far: &StageResult,
+        key: &Key,
+        line: VertexId,
+    ) -> Result<Option<LayerId>> {
+        let view = self.layers.tree(&so_far.chain, "the image", Some(line))?;
+        let mut tree = self.work_tree(stage, so_far, line)?;
+        for path in ["/dev", "/proc", "/sys", &run.cwd] {
+            super::run::make_missing(&tree.dir, view.as_ref(), path)?;
+        }
+        let mut held = super::run::Held::default();
+        let rootfs = sandbox::Rootfs::Directory(tree.dir.clone());
+        self.execute(stage, number, run, rootfs, view.as_ref() as &dyn Tree, line, &mut held)?;
+        drop(held);
+        let id = self.commit_tree(stage, key, &mut tree, view.view())?;
+        let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        tree.chain.push(id.clone());
+        trees.insert(stage, tree);
+        Ok(Some(id))
+    }
+
+    /// The stage's tree with exactly these layers in it.
+    fn work_tree(&self, stage: usize, so_far: &StageResult, line: VertexId) -> Result<WorkTree> {
+        let known = self.trees.lock().unwrap_or_else(PoisonError::into_inner).remove(&stage);
+        let wanted: Vec<LayerId> = so_far.chain.iter().map(ChainLayer::id).collect();
+        let mut tree = match known.filter(|t| wanted.starts_with(&t.chain)) {
+            Some(tree) => tree,
+            None => {
+                let dir = self.layers.store.scratch_dir("tree")?.join("root");
+                fs::create_dir(&dir).map_err(|e| BuildError::io("make", &dir, e))?;
+                WorkTree { dir, chain: Vec::new(), table: Table::default() }
+            }
+        };
+        let missing = &so_far.chain[tree.chain.len()..];
+        if missing.is_empty() && !tree.table.is_empty() {
+            return Ok(tree);
+        }
+        let owners_file = table_path(&tree.dir);
+        let mut owners =
+            Owners(OwnershipTable::load(&owners_file).map_err(|e| BuildError::io("read", &owners_file, e))?);
+        let root = open_dir(&tree.dir)?;
+        for layer in missing {
+            if self.stop.is_cancelled() {
+                return Err(BuildError::canceled());
+            }
+            let mut options = ApplyOptions {
+                whiteouts: Whiteouts::Flat,
+                owners: if self.layers.real_owners {
+                    layer::Owners::Real
+                } else {
+                    layer::Owners::Recorded(&mut owners)
+                },
+                ..ApplyOptions::default()
+            };
+            self.layers.apply_flat(layer, root.as_fd(), &mut options, Some(line))?;
+            drop(options);
+            tree.chain.push(layer.id());
+        }
+        if !self.layers.real_owners {
+            owners.0.save(&owners_file).map_err(|e| BuildError::io("write", &owners_file, e))?;
+        }
+        tree.table = Table::scan(root.as_fd(), &self.scan_options(&owners)).map_err(layer_error)?;
+        Ok(tree)
+    }
+
+    fn scan_options<'o>(&self, owners: &'o Owners) -> ScanOptions<'o> {
+        let attrs: Option<&dyn AttrSource> = if self.layers.real_owners { None } else { Some(owners) };
+        ScanOptions {
+            threads: std::thread::available_parallelism().map_or(2, usize::from),
+            attrs,
+            ..ScanOptions::default()
+        }
+    }
+
+    fn commit_tree(&self, stage: usize, key: &Key, tree: &mut WorkTree, below: &layer::View) -> Result<LayerId> {
+        let store = &self.layers.store;
+        let owners_file = table_path(&tree.dir);
+        let owners = Owners(OwnershipTable::load(&owners_file).map_err(|e| BuildError::io("read", &owners_file, e))?);
+        let root = open_dir(&tree.dir)?;
+        let changes = tree.table.diff(root.as_fd(), &self.scan_options(&owners)).map_err(layer_error)?;
+        let emulated = !self.layers.real_owners;
+        let options = PackOptions {
+            below: Some(below),
+            clamp_mtime: self.rewrite,
+            attrs: if emulated { Some(&owners) } else { None },
+            owner: emulated.then_some((0, 0)),
+            ..PackOptions::default()
+        };
+        let work = store.scratch_dir("layer")?;
+        let mut meta = LayerMeta { created: crate::time::now(), ..LayerMeta::default() };
+        let toc = match self.compression.filter(|_| self.is_exported(stage)) {
+            Some((compression, level)) => {
+                let threads = std::thread::available_parallelism().map_or(2, usize::from);
+                let blob = store.new_blob();
+                let sink = BufWriter::with_capacity(1 << 20, blob.create()?);
+                let writer = LayerWriter::create(sink, codec(compression), level, threads).map_err(layer_error)?;
+                let mut tar = TarWriter::new(writer);
+                let toc = layer::pack_changes(root.as_fd(), &changes, &mut tar, &mut tree.table, &options)
+                    .map_err(layer_error)?;
+                let (written, mut sink) = tar.finish().map_err(layer_error)?.finish().map_err(layer_error)?;
+                sink.flush().map_err(|e| BuildError::io("write", "blob", e))?;
+                blob.commit(store, &written.digest)?;
+                meta.diff_id = Some(written.diff_id);
+                meta.tar_size = written.diff_size;
+                meta.blobs = vec![StoredBlob { digest: written.digest, size: written.size, compression, level }];
+                toc
+            }
+            None => {
+                let path = work.join("tar");
+                let file = fs::File::create(&path).map_err(|e| BuildError::io("write", &path, e))?;
+                let mut tar = TarWriter::new(BufWriter::with_capacity(1 << 20, file));
+                let toc = layer::pack_changes(root.as_fd(), &changes, &mut tar, &mut tree.table, &options)
+                    .map_err(layer_error)?;
+                tar.finish().map_err(layer_error)?.flush().map_err(|e| BuildError::io("write", &path, e))?;
+                toc
+            }
+        };
+        let id = store.new_layer_id(key);
+        store.add_layer(&id, &work, &meta, &toc)?;
+        self.layers.remember(&id, Arc::new(toc));
+        Ok(id)
+    }
+}
