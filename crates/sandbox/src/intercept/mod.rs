@@ -176,9 +176,10 @@ impl Step {
             },
         )?;
         self.fill_parcel(spec, report.as_raw_fd());
-        // The window's numbers must not be in use while it is filled.
-        let move_up =
-            |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, window + window_len).context(|| "move a descriptor");
+        // The window's numbers must not be in use while it is filled; it may reach up to the limit, so what is in the
+        // way moves below it.
+        let below = (window - window_len - 8).max(3);
+        let move_up = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, below).context(|| "move a descriptor");
         let report = move_up(&report)?;
         self.shared.first_parcel(|parcel| parcel.interpreter = report.as_raw_fd());
         let fixed = [move_up(&tree)?, move_up(&agent)?, move_up(self.shared.fd())?];
