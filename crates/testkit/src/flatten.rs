@@ -281,7 +281,11 @@ impl Table {
 
     fn remove_below(&mut self, path: &str) {
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-        self.names.retain(|name, _| !name.starts_with(&prefix));
+        let below = self.names.range(prefix.clone()..).map(|(name, _)| name);
+        let gone: Vec<String> = below.take_while(|name| name.starts_with(&prefix)).cloned().collect();
+        for name in gone {
+            self.names.remove(&name);
+        }
     }
 
     fn finish(self) -> Files {
