@@ -65,6 +65,9 @@ fn a_quiet_build_prints_the_id_that_it_writes() {
     assert_eq!(meta["containerimage.config.digest"], id);
     assert_eq!(meta["containerimage.descriptor"]["digest"], meta["containerimage.digest"]);
     assert_eq!(meta["image.name"], "docker.io/library/app:1");
+    place.write("broken", "FROM scratch\nCOPY nope /\n");
+    assert_eq!(place.run(&["build", "-q", "-f", "broken", "--iidfile", "id", "."]).status.code(), Some(1));
+    assert!(!place.context().join("id").exists(), "the old ID is gone");
     let inspected = json(&place.ok(&["image", "inspect", "app:1"]));
     assert_eq!(inspected["manifest"]["config"]["digest"], id);
     assert_eq!(inspected["config"]["config"]["Env"][1], "X=1");

@@ -79,7 +79,7 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
         return Err(CliError::usage("--annotation needs an image, and -o writes files only")
             .hint("add -o type=oci,dest=FILE or --push"));
     }
-    let platforms = platforms(args)?;
+    let platforms = platforms(args, env)?;
     if platforms.len() > 1 && outputs.iter().any(|o| o.kind == OutputKind::Docker) {
         notes.push("a Docker archive holds one platform; give several with -o type=oci".into());
     }
@@ -244,9 +244,12 @@ fn outputs(args: &BuildArgs, tags: &[Reference], env: &Env) -> Result<Vec<Output
     Ok(outputs)
 }
 
-fn platforms(args: &BuildArgs) -> Result<Vec<Platform>> {
+/// `--platform`, else `DOCKER_DEFAULT_PLATFORM` as docker has it.
+fn platforms(args: &BuildArgs, env: &Env) -> Result<Vec<Platform>> {
+    let default = env.get("DOCKER_DEFAULT_PLATFORM").filter(|_| args.platform.is_empty());
     let mut platforms: Vec<Platform> = Vec::new();
-    for text in args.platform.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|text| !text.is_empty()) {
+    let given = args.platform.iter().map(String::as_str).chain(default);
+    for text in given.flat_map(|text| text.split(',')).map(str::trim).filter(|text| !text.is_empty()) {
         let platform = if text == "local" {
             Platform::host()
         } else {

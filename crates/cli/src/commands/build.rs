@@ -24,6 +24,10 @@ pub(crate) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
     for note in &plan.notes {
         context.ui.warn(note);
     }
+    if let Some(path) = plan.iidfile.as_deref().filter(|path| path.is_file()) {
+        // A script must not find the ID of an earlier build when this one fails.
+        std::fs::remove_file(path).map_err(|e| CliError::io("replace", path, &e))?;
+    }
     let engine = open(&settings, context)?;
     if context.ui.debug {
         for reason in &engine.choice().reasons {

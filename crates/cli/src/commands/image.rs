@@ -181,7 +181,8 @@ fn inspect(args: &InspectArgs, context: &Context<'_>) -> Result<()> {
         }
         None => Platform::host(),
     };
-    let store = if args.remote { None } else { Some(open(&settings, context)?) };
+    let local = !args.remote && settings.root.value.join("blobs").is_dir();
+    let store = if local { Some(open(&settings, context)?) } else { None };
     let known = store.as_ref().and_then(|store| store.image(&reference.clone().or_latest().to_string()));
     let client;
     let (source, top, bytes) = match (&store, known) {

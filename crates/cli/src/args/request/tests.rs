@@ -140,6 +140,8 @@ fn defaults_are_buildxs() {
     assert!(!plan.request.pull && !plan.request.no_cache && !plan.quiet);
     assert_eq!((plan.call, plan.json), (Call::Build, false));
     assert!(plan.request.dockerfile.is_none());
+    let plan = parse(dir.path(), &[("DOCKER_DEFAULT_PLATFORM", "linux/arm64")], &["."]).unwrap();
+    assert_eq!(plan.request.platforms[0].to_string(), "linux/arm64");
 }
 
 #[test]
