@@ -27,11 +27,7 @@ fn checks() -> Vec<Check> {
             let (name, rest) = text.split_once('\n').expect("a name on a line of its own");
             let (script, expected) = rest.split_once("\n--\n").expect("a line of dashes");
             let expected = format!("{}\n", expected.trim_end_matches('\n'));
-            Check {
-                name: name.to_owned(),
-                script: script.to_owned(),
-                expected: expected.trim_start_matches('\n').to_owned(),
-            }
+            Check { name: name.to_owned(), script: script.to_owned(), expected }
         })
         .collect()
 }
@@ -49,7 +45,11 @@ fn skip(why: &str) {
 
 fn busybox() -> Option<PathBuf> {
     let path = PathBuf::from("/bin/busybox");
-    let is_static = fs::read(&path).is_ok_and(|bytes| !bytes.windows(11).any(|w| w == b"ld-linux-x8"));
+    // A dynamic program names its interpreter in a program header of type 3.
+    let is_static = fs::read(&path).is_ok_and(|bytes| {
+        let headers = bytes.get(64..).unwrap_or(&[]).chunks(56).take(usize::from(bytes.get(56).copied().unwrap_or(0)));
+        !headers.into_iter().any(|header| header.starts_with(&[3, 0, 0, 0]))
+    });
     if is_static {
         return Some(path);
     }
@@ -141,7 +141,7 @@ fn normal(text: &str) -> String {
                 line.replace_range(at + 6..at + 6 + digits, "N");
             }
         }
-        if line.contains(&"n".repeat(300)) {
+        if line.contains(&"n".repeat(200)) {
             line = format!("touch: nNNN: {}", line.rsplit(": ").next().unwrap_or(""));
         }
         out.push_str(&line);
@@ -202,7 +202,6 @@ fn the_table_is_what_root_sees_in_a_chroot() {
         "stat of the doors",
         "pty",
         "dev links",
-        "directories",
     ];
     run_table(|check, tree| {
         if elsewhere.contains(&check.name.as_str()) {
@@ -216,12 +215,10 @@ fn the_table_is_what_root_sees_in_a_chroot() {
         // proc in a mount namespace of its own: it goes away with the command.
         let prepare = "mount -t proc proc \"$1/proc\" && mknod -m 666 \"$1/dev/null\" c 1 3 && \
                        mknod -m 666 \"$1/dev/zero\" c 1 5 && cd / && exec chroot \"$1\" /bin/sh -c \"cd /w; $2\"";
-        let inner = script(check);
-        let inner = inner.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$").replace('`', "\\`");
-        let prepare = prepare.replace("$2", &inner);
         Command::new("unshare")
-            .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &prepare, "sh"])
+            .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", prepare, "sh"])
             .arg(tree)
+            .arg(script(check))
             .stdin(Stdio::null())
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
