@@ -1,5 +1,5 @@
 //! Times the layer engine by hand: `layer-bench apply LAYER DIR`, `pack DIR gzip|zstd|none [LEVEL]`, `scan LAYER`,
-//! `diff DIR`, `copy FROM TO`.
+//! `upper DIR BASE-LAYER OUT`, `diff DIR`, `copy FROM TO`.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use layer::codec::ReadAhead;
@@ -38,6 +38,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             let toc = layer::pack_tree(File::open(arg(1))?.as_fd(), &mut tar, &PackOptions::default())?;
             let (blob, _) = tar.finish()?.finish()?;
             println!("{} entries, {blob:?}", toc.items.len());
+        }
+        "upper" => {
+            let base = layer::decompress(File::open(arg(2))?)?;
+            let base = layer::Toc::scan(base, &layer::apply::Limits::default())?;
+            let view = layer::View::of([base.into()]);
+            let mut tar = TarWriter::new(File::create(arg(3))?);
+            let options = PackOptions { below: Some(&view), ..Default::default() };
+            let toc = layer::pack_upper(File::open(arg(1))?.as_fd(), &mut tar, &options)?;
+            tar.finish()?;
+            println!("{} entries", toc.items.len());
         }
         "diff" => {
             let root = File::open(arg(1))?;

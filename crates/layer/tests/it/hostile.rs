@@ -82,6 +82,10 @@ impl Raw {
         header.set_gid(rustix::process::getegid().as_raw().into());
         header.set_size(data.len() as u64);
         header.set_mtime(1);
+        if kind == Type::Char {
+            header.set_device_major(1).unwrap();
+            header.set_device_minor(3).unwrap();
+        }
         header.set_cksum();
         self.0.extend_from_slice(header.as_bytes());
         self.0.extend_from_slice(data);
