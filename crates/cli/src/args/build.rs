@@ -109,7 +109,7 @@ pub(crate) struct BuildArgs {
     /// Run the steps of these stages anew
     #[arg(long, value_name = "STAGE", help_heading = "Cache")]
     pub(crate) no_cache_filter: Vec<String>,
-    /// Ask the registry for newer base images even where the store has them
+    /// Fail where a registry cannot be asked for the newest base images, instead of taking those in the store
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flag(), value_name = "BOOL", help_heading = "Cache")]
     pub(crate) pull: Option<bool>,
     /// Take steps from an external cache

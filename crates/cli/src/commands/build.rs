@@ -28,7 +28,7 @@ pub(crate) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
         // A script must not find the ID of an earlier build when this one fails.
         std::fs::remove_file(path).map_err(|e| CliError::io("replace", path, &e))?;
     }
-    let engine = open(&settings, context)?;
+    let engine = open(&plan.request, &settings, context)?;
     if context.ui.debug {
         for reason in &engine.choice().reasons {
             context.ui.note(&format!("debug: {reason}"));
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
     finish(&plan, mode, &result?, context)
 }
 
-fn open(settings: &Settings, context: &Context<'_>) -> Result<Engine> {
+fn open(request: &BuildRequest, settings: &Settings, context: &Context<'_>) -> Result<Engine> {
     let launcher = sandbox::Launcher::of_this_program().map_err(|e| {
         CliError::io("find this program at", std::path::Path::new("/proc/self/exe"), &e).hint("is /proc mounted?")
     })?;
@@ -56,9 +56,15 @@ fn open(settings: &Settings, context: &Context<'_>) -> Result<Engine> {
         None | Some("auto") => None,
         Some(name) => Some(name.parse().map_err(|why: String| CliError::usage(why))?),
     };
+    let mut registry = super::client_options(settings, context.env);
+    // registry.insecure=true speaks of the registries that this output goes to.
+    for output in request.outputs.iter().filter(|output| output.insecure) {
+        let names = if output.names.is_empty() { &request.tags } else { &output.names };
+        registry.insecure.extend(names.iter().map(|name| name.registry().to_owned()));
+    }
     Engine::open(EngineOptions {
         root: settings.root.value.clone(),
-        registry: super::client_options(settings, context.env),
+        registry,
         launcher,
         entered: context.entered.clone(),
         isolation,
