@@ -218,6 +218,8 @@ proptest! {
             Kind::CharDevice => entry.rdev = (mode, 7),
             _ => {}
         }
+        // The `tar` crate ends a record at a newline in its value.
+        let binary = value.contains(&b'\n');
         if !value.is_empty() {
             entry.xattrs.insert(b"user.value".to_vec(), value);
         }
@@ -229,6 +231,9 @@ proptest! {
         let content = layer::Content { offset: expected, sparse: Vec::new() };
         prop_assert_eq!(&toc.items, &[TocItem::Entry { entry: entry.clone(), content }]);
         prop_assert_eq!(&Toc::from_bytes(&toc.to_bytes()).unwrap(), &toc);
+        if binary {
+            return Ok(());
+        }
         let mut archive = tar::Archive::new(&bytes[..]);
         let mut entries = archive.entries().unwrap();
         let other = entries.next().unwrap().unwrap();

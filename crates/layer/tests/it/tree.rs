@@ -128,3 +128,29 @@ fn copies_are_equal() {
     assert_eq!(copied.objects, crate::support::listing(&from).len() as u64);
     assert_same(&to, &from);
 }
+
+#[test]
+fn parents_that_a_layer_only_implies_are_adopted() {
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name);
+    fs::create_dir_all(at("lower/etc/conf.d")).unwrap();
+    fs::set_permissions(at("lower/etc"), PermissionsExt::from_mode(0o2711)).unwrap();
+    put(&at("lower/etc/conf.d/old"), b"", 0o644);
+    crate::support::run("find", &[at("lower").to_str().unwrap(), "-exec", "touch", "-d", "@1500000000", "{}", "+"]);
+    let base = layer::Toc::scan(&packed(&at("lower"))[..], &Default::default()).unwrap();
+    let mut tar = TarWriter::new(Vec::new());
+    let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let file = layer::Entry { uid: me.0, gid: me.1, ..layer::Entry::file("etc/conf.d/new", 0o600, 0) };
+    tar.append(&file, &mut std::io::empty()).unwrap();
+    fs::create_dir(at("upper")).unwrap();
+    let mut options = layer::ApplyOptions { whiteouts: layer::Whiteouts::Overlay { userxattr: true }, ..permitted() };
+    let applied = apply(&tar.finish().unwrap()[..], open(&at("upper")).as_fd(), &mut options).unwrap();
+    assert_eq!(applied.implied, [PathBuf::from("etc"), PathBuf::from("etc/conf.d")]);
+    let view = layer::View::of([base.into()]);
+    let root = open(&at("upper"));
+    layer::apply::adopt_parents(root.as_fd(), &applied.implied, &view, &mut options.owners).unwrap();
+    let only_dirs = |name: &str| -> Vec<String> {
+        crate::support::listing(&at(name)).into_iter().filter(|l| l.contains(" Dir ")).collect()
+    };
+    assert_eq!(only_dirs("upper"), only_dirs("lower"));
+}
