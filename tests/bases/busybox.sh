@@ -34,10 +34,11 @@ printf 'root:*:::::::\n' > "$root/etc/shadow"
 chmod 0640 "$root/etc/shadow"
 chmod 0700 "$root/root"
 chmod 1777 "$root/tmp"
-chown -R 0:0 "$root"
-chown 1000:1000 "$root/home/app"
-tar --create --file "$out/rootfs.tar" --directory "$root" --numeric-owner --sort=name --mtime=@1700000000 --format=pax \
-    --pax-option=delete=atime,delete=ctime .
+# Owners are set by tar, so that this needs no privilege.
+pack() { tar --file "$out/rootfs.tar" --directory "$root" --numeric-owner --sort=name --mtime=@1700000000 --format=pax \
+    --pax-option=delete=atime,delete=ctime "$@"; }
+pack --create --owner=0 --group=0 --exclude=./home/app .
+pack --append --owner=1000 --group=1000 ./home/app
 rm -rf "$root"
 cat > "$out/config.json" <<'EOF'
 { "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"] }

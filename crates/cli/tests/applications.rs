@@ -52,6 +52,9 @@ fn no_trace_of_the_host(registry: &Registry, name: &str, base: &Base) {
 
 #[test]
 fn node_service() {
+    if !testkit::available("node_service", testkit::DEBIAN_TOOLS) {
+        return;
+    }
     let registry = publish("node-service", Some(&bases::NODE), &[]);
     no_trace_of_the_host(&registry, "node-service", &bases::NODE);
     let image = Image::from_registry(&registry, "node-service").expect("an image");
@@ -72,6 +75,9 @@ fn node_service() {
 
 #[test]
 fn python_service() {
+    if !testkit::available("python_service", testkit::DEBIAN_TOOLS) {
+        return;
+    }
     let registry = publish("python-service", Some(&bases::PYTHON), &[]);
     no_trace_of_the_host(&registry, "python-service", &bases::PYTHON);
     if let Some(bundle) = bundle(&registry, "python-service") {
@@ -82,6 +88,9 @@ fn python_service() {
 
 #[test]
 fn c_in_scratch() {
+    if !testkit::available("c_in_scratch", testkit::DEBIAN_TOOLS) {
+        return;
+    }
     let registry = publish("c-scratch", Some(&bases::GCC), &[]);
     let image = Image::from_registry(&registry, "c-scratch").expect("an image");
     let files = image.files().expect("layers apply");
@@ -95,6 +104,9 @@ fn c_in_scratch() {
 
 #[test]
 fn debian_tools() {
+    if !testkit::available("debian_tools", testkit::DEBIAN_TOOLS) {
+        return;
+    }
     let registry = publish("debian-tools", Some(&bases::DEBIAN), &[]);
     no_trace_of_the_host(&registry, "debian-tools", &bases::DEBIAN);
     let image = Image::from_registry(&registry, "debian-tools").expect("an image");
@@ -110,6 +122,9 @@ fn debian_tools() {
 
 #[test]
 fn hello_out_of_nothing() {
+    if !testkit::available("hello_out_of_nothing", testkit::DEBIAN_TOOLS) {
+        return;
+    }
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_cooperage"));
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::copy(binary, directory.path().join("cooperage")).expect("a copy of the binary");

@@ -11,13 +11,29 @@ fn cases() -> Vec<Case> {
 
 #[test]
 fn images_are_as_buildkit_makes_them() {
+    if !testkit::available("images_are_as_buildkit_makes_them", testkit::REGISTRY_TOOLS) {
+        return;
+    }
+    compare(&[]);
+}
+
+fn compare(options: &[&str]) {
     let world = World::start().expect("docker-registry, skopeo, git and busybox-static are installed");
-    let product = Cooperage::new(env!("CARGO_BIN_EXE_cooperage")).expect("a store").with_mirror(world.registry());
+    let product = Cooperage::new(env!("CARGO_BIN_EXE_cooperage"))
+        .expect("a store")
+        .with_mirror(world.registry())
+        .with_options(options);
     let known = Known::load().expect("KNOWN.toml is in order");
     let report = check(&product, &world, &cases(), &known, Strictness::Product);
     println!("{report}");
     let failures: Vec<&str> = report.failures().iter().map(|row| row.name.as_str()).collect();
     assert!(failures.is_empty(), "{} of {} cases: {failures:?}", failures.len(), report.rows.len());
+}
+
+/// The same images where nothing is allowed: no namespaces, no mounts, owners kept beside the tree.
+#[test]
+fn images_are_the_same_when_calls_are_intercepted() {
+    compare(&["--isolation=intercept"]);
 }
 
 /// Needs root, for the peer's daemon: elsewhere it says that it is passed over. In CI that is a failure.
@@ -26,6 +42,10 @@ fn records_are_what_a_live_buildkit_makes() {
     if !testkit::is_root() {
         assert!(std::env::var_os("CI").is_none(), "CI must run this test as root");
         println!("passed over: the peer's daemon needs root");
+        return;
+    }
+    let tools = [testkit::REGISTRY_TOOLS, testkit::DEBIAN_TOOLS].concat();
+    if !testkit::available("records_are_what_a_live_buildkit_makes", &tools) {
         return;
     }
     let world = World::start().expect("docker-registry, skopeo, git and busybox-static are installed");

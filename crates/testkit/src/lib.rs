@@ -39,5 +39,5 @@ pub use container::{Bundle, Container};
 pub use cooperage::Cooperage;
 pub use flatten::{FileFacts, Files, Kind, flatten};
 pub use image::Image;
-pub use paths::{cache_dir, is_root, repository};
+pub use paths::{DEBIAN_TOOLS, REGISTRY_TOOLS, available, cache_dir, is_root, repository};
 pub use registry::{Registry, RegistryOptions};

@@ -62,6 +62,9 @@ pub struct Case {
     /// Paths whose modification time counts.
     #[serde(default)]
     pub times: Vec<String>,
+    /// The setup does what only root may: devices, owners, capabilities.
+    #[serde(default)]
+    pub needs_root: bool,
     /// The record holds for this architecture only.
     #[serde(default)]
     pub architecture: Option<String>,
@@ -82,6 +85,9 @@ impl Case {
             let text = fs::read_to_string(&file).map_err(Error::at(file.display()))?;
             let mut case: Self = toml::from_str(&text).map_err(Error::at(file.display()))?;
             if case.architecture.as_deref().is_some_and(|wanted| wanted != crate::bases::architecture()) {
+                continue;
+            }
+            if case.needs_root && !crate::is_root() {
                 continue;
             }
             case.times = case.times.iter().map(|path| path.trim_start_matches('/').to_owned()).collect();
