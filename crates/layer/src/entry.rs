@@ -27,6 +27,20 @@ pub enum Kind {
     Fifo,
 }
 
+impl Kind {
+    /// In the order of their numbers in stored tables.
+    const ALL: [Self; 7] =
+        [Self::File, Self::Dir, Self::Symlink, Self::Hardlink, Self::CharDevice, Self::BlockDevice, Self::Fifo];
+
+    pub(crate) fn code(self) -> u64 {
+        Self::ALL.iter().position(|kind| *kind == self).unwrap_or(0) as u64
+    }
+
+    pub(crate) fn from_code(code: u64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(code).ok()?).copied()
+    }
+}
+
 /// A point in time with the resolution of a file system: seconds since 1970 and nanoseconds (always 0 to 999,999,999).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Time {

@@ -3,8 +3,15 @@
 //! A process without privileges may not chown, make device nodes or set most extended attributes. What it may not
 //! set is recorded beside the tree, keyed by inode number and birth time (an inode number alone is used again after
 //! a removal), and read back when the tree is packed.
+//!
+//! Stored (`wire.rs` has numbers and the frame, magic `cprgown` 1):
+//! ```text
+//! count │ lines, sorted: inode, birth time, kind, owner, group, mode, device, attributes
+//! ```
 
 use crate::entry::{Kind, Time, Xattrs};
+use crate::error::Result;
+use crate::wire::{Decoder, Encoder};
 use std::collections::HashMap;
 
 /// Names a file for as long as it lives.
@@ -74,7 +81,51 @@ impl AttrTable {
     pub fn iter(&self) -> impl Iterator<Item = (&FileKey, &Attrs)> {
         self.0.iter()
     }
+
+    /// The stored form: versioned, sorted.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Encoder::new(MAGIC);
+        let mut records: Vec<_> = self.0.iter().collect();
+        records.sort_unstable_by_key(|(key, _)| **key);
+        out.number(records.len() as u64);
+        for (key, attrs) in records {
+            out.number(key.ino);
+            out.time(key.btime);
+            let ids = [attrs.uid, attrs.gid, attrs.mode, attrs.rdev.0, attrs.rdev.1];
+            out.number(attrs.kind.code());
+            ids.into_iter().for_each(|id| out.number(id.into()));
+            out.number(attrs.xattrs.len() as u64);
+            for (name, value) in &attrs.xattrs {
+                out.string(name);
+                out.string(value);
+            }
+        }
+        out.finish()
+    }
+
+    /// Reads the stored form.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut from = Decoder::new(bytes, MAGIC, "table of owners")?;
+        let mut table = HashMap::new();
+        for _ in 0..from.number()? {
+            let key = FileKey { ino: from.number()?, btime: from.time()? };
+            let tag = from.number()?;
+            let kind = Kind::from_code(tag).ok_or_else(|| from.bad())?;
+            let (uid, gid, mode) = (from.small()?, from.small()?, from.small()?);
+            let rdev = (from.small()?, from.small()?);
+            let mut xattrs = Xattrs::new();
+            for _ in 0..from.number()? {
+                let name = from.string()?.to_vec();
+                xattrs.insert(name, from.string()?.to_vec());
+            }
+            table.insert(key, Attrs { kind, uid, gid, mode, rdev, xattrs });
+        }
+        if from.is_empty() { Ok(Self(table)) } else { Err(from.bad()) }
+    }
 }
+
+const MAGIC: &[u8; 8] = b"cprgown\x01";
 
 impl OwnerSink for AttrTable {
     fn record(&mut self, file: FileKey, attrs: Attrs) {

@@ -88,7 +88,7 @@ impl Toc {
                     out.path(path);
                 }
                 TocItem::Entry { entry, content } => {
-                    out.number(code(entry.kind));
+                    out.number(entry.kind.code());
                     out.path(&entry.path);
                     for value in [entry.mode, entry.uid, entry.gid] {
                         out.number(value.into());
@@ -138,9 +138,9 @@ impl Toc {
                 WHITEOUT => TocItem::Whiteout(path),
                 OPAQUE => TocItem::Opaque(path),
                 _ => {
-                    let kind = KINDS.get(usize::try_from(tag).unwrap_or(usize::MAX)).ok_or_else(|| from.bad())?;
+                    let kind = Kind::from_code(tag).ok_or_else(|| from.bad())?;
                     let mut entry = Entry::dir(path, 0);
-                    entry.kind = *kind;
+                    entry.kind = kind;
                     (entry.mode, entry.uid, entry.gid) = (from.small()?, from.small()?, from.small()?);
                     entry.mtime = from.time()?;
                     let mut content = Content::default();
@@ -174,14 +174,6 @@ impl Toc {
 const MAGIC: &[u8; 8] = b"cprgtoc\x01";
 const WHITEOUT: u64 = 7;
 const OPAQUE: u64 = 8;
-/// In the order of their numbers on disk.
-const KINDS: [Kind; 7] =
-    [Kind::File, Kind::Dir, Kind::Symlink, Kind::Hardlink, Kind::CharDevice, Kind::BlockDevice, Kind::Fifo];
-
-fn code(kind: Kind) -> u64 {
-    KINDS.iter().position(|k| *k == kind).unwrap_or(0) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,6 +58,8 @@ fn a_recorded_tree_packs_to_the_same_bytes() {
     let mut options = ApplyOptions { owners: Owners::Recorded(&mut table), ..Default::default() };
     apply(&tar[..], open(&out).as_fd(), &mut options).unwrap();
     assert!(fs::read(out.join("z/disk")).unwrap().is_empty());
+    assert!(!table.is_empty());
+    assert_eq!(AttrTable::from_bytes(&table.to_bytes()).unwrap(), table);
     assert_same_tar(&repacked(&out, &table, Some((0, 0))), &tar);
 }
 
