@@ -14,10 +14,13 @@ pub struct Cooperage {
 }
 
 impl Cooperage {
-    /// With an empty store. `binary` is `env!("CARGO_BIN_EXE_cooperage")` in the binary's own tests.
+    /// With an empty store. `binary` is `env!("CARGO_BIN_EXE_cooperage")` in the binary's own tests. The words of
+    /// `COOPERAGE_TEST_OPTIONS` (such as `--isolation=chroot`) are options of every build.
     pub fn new(binary: impl Into<PathBuf>) -> Result<Self> {
         let work = tempfile::Builder::new().prefix("testkit-cooperage-").tempdir().map_err(Error::at("tempdir"))?;
-        Ok(Self { binary: binary.into(), work, options: Vec::new() })
+        let options = std::env::var("COOPERAGE_TEST_OPTIONS").unwrap_or_default();
+        let options = options.split_whitespace().map(str::to_owned).collect();
+        Ok(Self { binary: binary.into(), work, options })
     }
 
     /// Names without a registry (`FROM busybox`) come from this one.
