@@ -192,10 +192,9 @@ impl Fetcher<'_> {
         let line = format!("[internal] load git source {}", url.display());
         let id = self.vertices.start(self.events, &line, None, &[]);
         let parent = self.store.scratch_dir("git")?;
-        let options = self.git_options(&parent);
-        let result = git::resolve(&url, &options)
-            .and_then(|commit| git::checkout(&url, &commit, &options))
-            .map_err(|e| BuildError::new(Kind::Remote, e.to_string()).caused_by(e));
+        let options = self.git_options(&url, &parent);
+        let result =
+            git::resolve(&url, &options).and_then(|commit| git::checkout(&url, &commit, &options)).map_err(git_error);
         let outcome = result.as_ref().map_or_else(|e| Outcome::Failed(e.message().to_owned()), |_| Outcome::Done);
         self.vertices.end(self.events, id, outcome);
         result.map(|c| (c.root, c.commit))
@@ -205,16 +204,24 @@ impl Fetcher<'_> {
     pub(crate) fn git_commit(&self, text: &str) -> Result<String> {
         let url = git::GitUrl::parse(text).map_err(|e| BuildError::new(Kind::Dockerfile, e.to_string()))?;
         let parent = self.store.scratch_dir("git")?;
-        git::resolve(&url, &self.git_options(&parent))
-            .map(|c| c.commit)
-            .map_err(|e| BuildError::new(Kind::Remote, e.to_string()).caused_by(e))
+        git::resolve(&url, &self.git_options(&url, &parent)).map(|c| c.commit).map_err(git_error)
     }
 
-    fn git_options<'b>(&'b self, parent: &'b Path) -> git::GitOptions<'b> {
+    /// The value of a secret of the request, where it is text.
+    fn secret_text(&self, id: &str) -> Option<String> {
+        use crate::request::SecretSource;
+        let secret = self.request.secrets.iter().find(|s| s.id == id)?;
+        match &secret.source {
+            SecretSource::File(path) => fs::read_to_string(path).ok(),
+            SecretSource::Env(name) => self.env.get(name).cloned(),
+        }
+    }
+
+    fn git_options<'b>(&'b self, url: &git::GitUrl, parent: &'b Path) -> git::GitOptions<'b> {
         git::GitOptions {
             env: self.env,
             temp_dir: parent,
-            auth: None,
+            auth: git::GitAuth::from_secrets(url.host(), |id| self.secret_text(id)),
             ssh_auth_sock: self.env.get("SSH_AUTH_SOCK").map(PathBuf::from),
             allow_file: true,
             timeout: std::time::Duration::from_secs(600),
@@ -230,10 +237,11 @@ impl Fetcher<'_> {
             let done = total == Some(current);
             self.events.send(Event::Progress { id, item: item.clone(), current, total, done });
         };
+        let authorization = http::authorization(url, |id| self.secret_text(id));
         let request = http::Request {
             url,
             checksum,
-            authorization: None,
+            authorization: authorization.as_deref(),
             etag: None,
             temp_dir: &self.store.scratch_dir("http")?,
             progress: &progress,
@@ -249,6 +257,15 @@ impl Fetcher<'_> {
         let outcome = result.as_ref().map_or_else(|e| Outcome::Failed(e.message().to_owned()), |_| Outcome::Done);
         self.vertices.end(self.events, id, outcome);
         result
+    }
+}
+
+fn git_error(error: git::GitError) -> BuildError {
+    let hint = error.hint();
+    let this = BuildError::new(Kind::Remote, error.to_string());
+    match hint {
+        Some(hint) => this.hint(hint).caused_by(error),
+        None => this.caused_by(error),
     }
 }
 

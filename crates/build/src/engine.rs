@@ -174,7 +174,7 @@ impl Engine {
         let vertices = Vertices::default();
         let cancelled = || stop.is_cancelled();
         let fetcher = self.fetcher(request, events, &vertices, &cancelled);
-        let line = vertices.start(events, "[internal] load build definition", None, &[]);
+        let line = vertices.start(events, "[internal] load build definition from Dockerfile", None, &[]);
         let loaded = fetcher.load();
         let outcome = loaded.as_ref().map_or_else(|e| Outcome::Failed(e.message().to_owned()), |_| Outcome::Done);
         vertices.end(events, line, outcome);
@@ -197,6 +197,7 @@ impl Engine {
             None => error.with_diagnostics(diagnostics(Vec::new())),
         };
 
+        checks(&file, &loaded, request, events).map_err(located)?;
         let host = Platform::host();
         let platforms: Vec<Platform> =
             if request.platforms.is_empty() { vec![host.clone()] } else { request.platforms.clone() };
@@ -336,6 +337,49 @@ impl Engine {
             commit: commit.clone(),
             loaded,
         })
+    }
+}
+
+/// BuildKit's checks: warnings, and with `# check=error=true` the end of the build.
+fn checks(
+    file: &dockerfile::ast::Dockerfile,
+    loaded: &crate::contexts::Loaded,
+    request: &BuildRequest,
+    events: &Events,
+) -> Result<()> {
+    use dockerfile::lint::{Config, Input, run};
+    let host = oci::Platform::host();
+    let platform = |p: &Platform| {
+        let default = dockerfile::eval::Options::default().build_platform;
+        dockerfile::platform::Platform::parse(&p.to_string(), &default).unwrap_or(default)
+    };
+    let options = dockerfile::eval::Options {
+        build_args: request.build_args.clone(),
+        target: request.target.clone(),
+        target_platform: platform(request.platforms.first().unwrap_or(&host)),
+        build_platform: platform(&host),
+        ..dockerfile::eval::Options::default()
+    };
+    let config =
+        match request.build_args.get("BUILDKIT_DOCKERFILE_CHECK") {
+            Some(text) => Some(Config::parse(text).map_err(|e| {
+                BuildError::new(Kind::Input, format!("invalid BUILDKIT_DOCKERFILE_CHECK {text:?}: {e}"))
+            })?),
+            None => None,
+        };
+    let ignore = loaded.ignore_text.as_deref().and_then(|text| dockerfile::ignore::Ignore::parse(text).ok());
+    let report = run(file, &Input { options, ignore: ignore.as_ref(), config });
+    let lines = dockerfile::LineIndex::new(&loaded.text);
+    for finding in &report.findings {
+        let line = lines.line(finding.span.start);
+        let message = format!("{}: {} (line {line})", finding.rule.name, finding.detail);
+        events.send(Event::Warning { id: None, message });
+    }
+    match (report.violation(), report.findings.first()) {
+        (Some(message), Some(first)) => Err(BuildError::new(Kind::Dockerfile, message)
+            .at(first.span)
+            .hint("`cooperage check` shows each finding; skip a rule with `# check=skip=RULE`")),
+        _ => Ok(()),
     }
 }
 

@@ -82,7 +82,7 @@ impl BuildError {
     /// A system call that failed, with what was tried on which path.
     pub fn io(verb: &str, path: impl AsRef<Path>, error: impl Into<std::io::Error>) -> Self {
         let error = error.into();
-        let mut this = Self::new(Kind::Io, format!("cannot {verb} {}: {error}", path.as_ref().display()));
+        let mut this = Self::new(Kind::Io, format!("cannot {verb} {}: {}", path.as_ref().display(), plain(&error)));
         if error.kind() == std::io::ErrorKind::StorageFull {
             this = this.hint("free space on that volume, or choose another place with --root");
         }
@@ -178,6 +178,15 @@ impl BuildError {
             diagnostics: self.0.diagnostics.clone(),
             source: None,
         }))
+    }
+}
+
+/// The system's words without Rust's number behind them.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
     }
 }
 

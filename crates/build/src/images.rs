@@ -54,7 +54,13 @@ impl<'a> ImageResolver<'a> {
             return self.layout(key, platform).map(Arc::new);
         }
         let reference: Reference = name.parse().map_err(|e: oci::ReferenceError| {
-            BuildError::new(Kind::Dockerfile, format!("failed to parse stage name {name:?}: {}", e.why))
+            let error = BuildError::new(Kind::Dockerfile, format!("failed to parse stage name {name:?}: {}", e.why));
+            match name.to_lowercase().parse::<Reference>() {
+                Ok(_) if name.bytes().any(|b| b.is_ascii_uppercase()) => {
+                    error.hint(format!("write {:?}", name.to_lowercase()))
+                }
+                _ => error,
+            }
         })?;
         let reference = reference.or_latest();
         let line = format!("[internal] load metadata for {reference}");

@@ -473,7 +473,13 @@ impl Executor<'_> {
             if self.stop.is_cancelled() {
                 return BuildError::canceled();
             }
-            BuildError::new(Kind::Step, format!("cannot run the step: {e}")).caused_by(e)
+            let mut error = BuildError::new(Kind::Step, format!("cannot run the step: {e}"));
+            if let sandbox::RunError::CommandNotFound { .. } = &e
+                && spec.argv.first().is_some_and(|a| a == "/bin/sh")
+            {
+                error = error.hint("the image has no /bin/sh (FROM scratch has nothing): copy a shell in, start from another image, or use the JSON form RUN [\"/program\"]");
+            }
+            error.caused_by(e)
         })?;
         let tail = tail.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((exit, tail.into()))
