@@ -2,7 +2,7 @@
 //!
 //! A recipe is a script under `tests/bases` that leaves a root filesystem (`rootfs.tar`) and the
 //! `config` section of an image (`config.json`). The result is kept as an OCI layout in
-//! [`cache_dir`](crate::cache_dir) under a hash of the script and its arguments; it appears by rename
+//! [`cache_dir`] under a hash of the script and its arguments; it appears by rename
 //! under a lock, so that parallel tests make it once.
 use crate::command::{Error, Result, run, tool};
 use crate::{Registry, cache_dir, repository};
