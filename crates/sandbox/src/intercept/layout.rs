@@ -142,7 +142,7 @@ impl<'a> Builder<'a> {
         }
         for fd in &self.open_doors {
             let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-            std::fs::set_permissions(&link, Permissions::from_mode(0)).context(|| "shut a mount point")?;
+            std::fs::set_permissions(&link, Permissions::from_mode(0o0)).context(|| "shut a mount point")?;
         }
         Ok(())
     }
