@@ -65,7 +65,7 @@ impl<'a> ImageResolver<'a> {
         let reference = reference.or_latest();
         let line = format!("[internal] load metadata for {reference}");
         let id = self.vertices.start(self.events, &line, None, &[]);
-        let result = self.from_registry(&reference, platform);
+        let result = self.registry_image(&reference, platform);
         let outcome = match &result {
             Ok(_) => Outcome::Done,
             Err(e) => Outcome::Failed(e.message().to_owned()),
@@ -74,7 +74,7 @@ impl<'a> ImageResolver<'a> {
         result.map(Arc::new).map_err(|e| e.context(reference.familiar()))
     }
 
-    fn from_registry(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage> {
+    fn registry_image(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage> {
         let top = self.descriptor(reference)?;
         let by_digest = reference.with_digest(top.digest.clone());
         let load = |descriptor: &Descriptor| self.manifest_bytes(&by_digest, descriptor);

@@ -1,8 +1,8 @@
 //! COPY, ADD and WORKDIR: steps that need no root file system.
-use super::{Executor, StageResult, users};
+use super::{At, Executor, StageResult, users};
 use crate::copy::{Destination, Placed, Selection, write};
 use crate::error::{BuildError, Kind, Result};
-use crate::event::{Event, VertexId};
+use crate::event::Event;
 use crate::key::Key;
 use crate::plan::{CopyItem, CopyOp};
 use crate::snapshot::{codec, layer_error};
@@ -18,15 +18,13 @@ use std::sync::Arc;
 impl Executor<'_> {
     pub(super) fn mkdir(
         &self,
-        stage: usize,
-        number: usize,
+        at: At,
         path: &str,
         user: &str,
         so_far: &StageResult,
         key: &Key,
-        line: VertexId,
     ) -> Result<Option<LayerId>> {
-        let below = self.below(stage, number, so_far, line)?;
+        let below = self.below(at, so_far)?;
         let owner = match user {
             "" => None,
             user => {
@@ -37,18 +35,10 @@ impl Executor<'_> {
         let time = builder_time(self.plan.epoch);
         let mut destination = Destination::new(below, None, None, time, self.plan.epoch.is_some());
         destination.workdir(path, owner)?;
-        self.layer_of(stage, number, &destination.into_placed(), key, line)
+        self.layer_of(at, &destination.into_placed(), key)
     }
 
-    pub(super) fn copy(
-        &self,
-        stage: usize,
-        number: usize,
-        copy: &CopyOp,
-        so_far: &StageResult,
-        key: &Key,
-        line: VertexId,
-    ) -> Result<Option<LayerId>> {
+    pub(super) fn copy(&self, at: At, copy: &CopyOp, so_far: &StageResult, key: &Key) -> Result<Option<LayerId>> {
         let named = copy.chown.as_ref().is_some_and(|c| c.split(':').any(|p| p.parse::<u32>().is_err()));
         if copy.link && named {
             return Err(BuildError::new(
@@ -57,13 +47,13 @@ impl Executor<'_> {
             )
             .hint("use numbers: --chown=UID:GID"));
         }
-        let below = if copy.link { None } else { self.below(stage, number, so_far, line)? };
+        let below = if copy.link { None } else { self.below(at, so_far)? };
         let chown = match copy.chown.as_ref().map(|c| users::owner(below.as_deref(), c)).transpose()? {
             None => None,
             Some((owner, unknown)) => {
                 if let Some(unknown) = unknown {
                     let message = format!("{unknown}; the files belong to root (0:0), as BuildKit has it");
-                    self.fetcher.events.send(Event::Warning { id: Some(line), message });
+                    self.fetcher.events.send(Event::Warning { id: Some(at.line), message });
                 }
                 Some(owner)
             }
@@ -72,7 +62,7 @@ impl Executor<'_> {
         let mut destination = Destination::new(below, chown, copy.chmod.clone(), time, self.plan.epoch.is_some());
         let mut unpacked: Vec<PathBuf> = Vec::new();
         for (position, item) in copy.items.iter().enumerate() {
-            let selection = self.item_selection(stage, number, position, item, copy, Some(line))?;
+            let selection = self.item_selection((at.stage, at.number, position), item, copy, Some(at.line))?;
             let (unpack, span) = match item {
                 CopyItem::Tree { unpack, span, .. } | CopyItem::Http { unpack, span, .. } => (*unpack, Some(*span)),
                 CopyItem::Git { span, .. } => (false, Some(*span)),
@@ -85,7 +75,7 @@ impl Executor<'_> {
                 destination.copy(&selection, &copy.dest).map_err(place)?;
             }
         }
-        let result = self.layer_of(stage, number, &destination.into_placed(), key, line);
+        let result = self.layer_of(at, &destination.into_placed(), key);
         unpacked.iter().for_each(|dir| remove_tree(dir));
         result
     }
@@ -123,34 +113,21 @@ impl Executor<'_> {
     }
 
     /// What lies below the new layer; `None` where that is nothing.
-    fn below(
-        &self,
-        stage: usize,
-        number: usize,
-        so_far: &StageResult,
-        line: VertexId,
-    ) -> Result<Option<Arc<dyn Tree>>> {
+    fn below(&self, at: At, so_far: &StageResult) -> Result<Option<Arc<dyn Tree>>> {
         if so_far.chain.is_empty() {
             return Ok(None);
         }
-        if self.will_run(stage, number) && self.sandboxing.uses_overlay() {
+        if self.will_run(at.stage, at.number) && self.sandboxing.uses_overlay() {
             // One pass over the base instead of two.
-            self.layers.directories(&so_far.chain, Some(line))?;
+            self.layers.directories(&so_far.chain, Some(at.line))?;
         }
-        let tree: Arc<dyn Tree> = self.layers.tree(&so_far.chain, "the image", Some(line))?;
+        let tree: Arc<dyn Tree> = self.layers.tree(&so_far.chain, "the image", Some(at.line))?;
         Ok(Some(tree))
     }
 
     /// Writes the layer: compressed where it is exported as it is, as a plain tar where a command will need its
     /// files first or nobody needs it but other steps.
-    fn layer_of(
-        &self,
-        stage: usize,
-        number: usize,
-        placed: &BTreeMap<PathBuf, Placed>,
-        key: &Key,
-        line: VertexId,
-    ) -> Result<Option<LayerId>> {
+    fn layer_of(&self, at: At, placed: &BTreeMap<PathBuf, Placed>, key: &Key) -> Result<Option<LayerId>> {
         let clamped: BTreeMap<PathBuf, Placed>;
         let placed = match self.rewrite.map(layer::Time::secs) {
             None => placed,
@@ -166,7 +143,7 @@ impl Executor<'_> {
         };
         let store = &self.layers.store;
         let work = store.scratch_dir("copy")?;
-        let exported = self.compression.filter(|_| self.is_exported(stage) && !self.will_run(stage, number));
+        let exported = self.compression.filter(|_| self.is_exported(at.stage) && !self.will_run(at.stage, at.number));
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let whiteout = |reserved: Vec<PathBuf>| {
             for path in reserved {
@@ -174,7 +151,7 @@ impl Executor<'_> {
                     "/{} is left out: names that begin with .wh. mean deletions in an image's layers",
                     path.display()
                 );
-                self.fetcher.events.send(Event::Warning { id: Some(line), message });
+                self.fetcher.events.send(Event::Warning { id: Some(at.line), message });
             }
         };
         let id = store.new_layer_id(key);

@@ -181,8 +181,10 @@ impl Executor<'_> {
         inputs: &Inputs<'_>,
     ) -> Result<String> {
         let from = mount.from.as_ref().unwrap_or(&SourceRef::Context);
-        if let (Inputs::Definition(keys), Some(origin)) = (inputs, self.origin(from)) {
-            return Ok(format!("{} {}", origin(keys), mount.source));
+        if let Inputs::Definition(keys) = inputs
+            && let Some(origin) = self.origin(from, keys)
+        {
+            return Ok(format!("{origin} {}", mount.source));
         }
         let selection = self.mount_selection(stage, number, position, mount, None)?;
         Ok(digest(&selection)?.to_string())
@@ -230,25 +232,24 @@ impl Executor<'_> {
             let value = match item {
                 CopyItem::Inline { name, data } => format!("inline {name} {}", Digest::sha256(data)),
                 CopyItem::Http { unpack, .. } => {
-                    let selection = self.item_selection(stage, number, position, item, copy, None)?;
+                    let selection = self.item_selection((stage, number, position), item, copy, None)?;
                     format!("http {unpack} {}", digest(&selection)?)
                 }
                 CopyItem::Git { url, keep_git_dir, .. } => {
                     format!("git {url} {keep_git_dir:?} {}", self.fetcher.git_commit(url)?)
                 }
-                CopyItem::Tree { from, source, parents, unpack, .. } => match (inputs, self.origin(from)) {
-                    (Inputs::Definition(keys), Some(origin)) => {
-                        format!("tree {unpack} {} {source} {parents:?}", origin(keys))
-                    }
-                    _ => {
-                        let line = match inputs {
-                            Inputs::Content(line) => Some(*line),
-                            Inputs::Definition(_) => None,
-                        };
-                        let selection = self.item_selection(stage, number, position, item, copy, line)?;
+                CopyItem::Tree { from, source, parents, unpack, .. } => {
+                    let (origin, line) = match inputs {
+                        Inputs::Definition(keys) => (self.origin(from, keys), None),
+                        Inputs::Content(line) => (None, Some(*line)),
+                    };
+                    if let Some(origin) = origin {
+                        format!("tree {unpack} {origin} {source} {parents:?}")
+                    } else {
+                        let selection = self.item_selection((stage, number, position), item, copy, line)?;
                         format!("files {unpack} {}", digest(&selection)?)
                     }
-                },
+                }
             };
             key.field(format!("source {position}"), value);
         }
@@ -256,16 +257,10 @@ impl Executor<'_> {
     }
 
     /// How a source that is not there yet is defined; `None` for what can be read at once.
-    fn origin(&self, from: &SourceRef) -> Option<Box<dyn Fn(&[StageKeys]) -> String + '_>> {
+    fn origin(&self, from: &SourceRef, keys: &[StageKeys]) -> Option<String> {
         match from {
-            SourceRef::Stage(n) => {
-                let n = *n;
-                Some(Box::new(move |keys| format!("stage {}", keys[n].last().as_str())))
-            }
-            SourceRef::Image(id) => {
-                let key = image_key(&self.plan.images[*id]);
-                Some(Box::new(move |_| format!("image {}", key.as_str())))
-            }
+            SourceRef::Stage(n) => Some(format!("stage {}", keys[*n].last().as_str())),
+            SourceRef::Image(id) => Some(format!("image {}", image_key(&self.plan.images[*id]).as_str())),
             SourceRef::Context | SourceRef::Named(_) => None,
         }
     }
@@ -290,17 +285,14 @@ impl Executor<'_> {
         })
     }
 
-    /// The files of one source of COPY or ADD.
+    /// The files of one source of COPY or ADD; `place` is its stage, step and number.
     pub(super) fn item_selection(
         &self,
-        stage: usize,
-        number: usize,
-        position: usize,
+        place: (usize, usize, usize),
         item: &CopyItem,
         copy: &CopyOp,
         line: Option<VertexId>,
     ) -> Result<Arc<Selection>> {
-        let place = (stage, number, position);
         match item {
             CopyItem::Tree { from, source, parents, span, .. } => {
                 let wanted = Wanted { source, parents: parents.as_deref(), exclude: &copy.exclude };
@@ -347,7 +339,7 @@ impl Executor<'_> {
                     .hint("the reference has moved, or --checksum is wrong"));
                 }
                 let tree: Arc<dyn Tree> =
-                    Arc::new(crate::tree::DirTree::open(&root, None, format!("{}", crate::source::redact(url)))?);
+                    Arc::new(crate::tree::DirTree::open(&root, None, crate::source::redact(url))?);
                 let wanted = Wanted { source: "/", parents: None, exclude: &copy.exclude };
                 let selection = Arc::new(select(&tree, &wanted)?);
                 self.keep(place, &selection);

@@ -38,6 +38,14 @@ pub(crate) struct StageResult {
     pub(crate) layers: Vec<(usize, Option<LayerId>)>,
 }
 
+/// A step: its stage, its number there, its line of progress.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    stage: usize,
+    number: usize,
+    line: VertexId,
+}
+
 /// What all steps of a build share.
 pub(crate) struct Executor<'a> {
     pub(crate) plan: &'a Plan,
@@ -230,13 +238,14 @@ impl<'a> Executor<'a> {
             store.put_step(definition, &record)?;
             return Ok((record, true));
         }
+        let at = At { stage, number, line };
         let layer = match &op.kind {
             OpKind::Run(run) => {
                 let _slot = self.running.take();
-                self.run(stage, number, run, so_far, &key, line)?
+                self.run(at, run, so_far, &key)?
             }
-            OpKind::Copy(copy) => self.copy(stage, number, copy, so_far, &key, line)?,
-            OpKind::Mkdir { path, user } => self.mkdir(stage, number, path, user, so_far, &key, line)?,
+            OpKind::Copy(copy) => self.copy(at, copy, so_far, &key)?,
+            OpKind::Mkdir { path, user } => self.mkdir(at, path, user, so_far, &key)?,
         };
         let record = StepRecord { key: key.clone(), layer, name: op.name.clone(), fields, created: crate::time::now() };
         store.put_step(&key, &record)?;

@@ -1,5 +1,5 @@
 //! RUN: a command in a root file system made of the layers so far.
-use super::{Executor, StageResult, users};
+use super::{At, Executor, StageResult, users};
 use crate::copy::{Destination, write};
 use crate::error::{BuildError, Kind, Result, StepFailure};
 use crate::event::{Event, Stream, VertexId};
@@ -56,21 +56,13 @@ impl Drop for Held {
 }
 
 impl Executor<'_> {
-    pub(super) fn run(
-        &self,
-        stage: usize,
-        number: usize,
-        run: &RunOp,
-        so_far: &StageResult,
-        key: &Key,
-        line: VertexId,
-    ) -> Result<Option<LayerId>> {
+    pub(super) fn run(&self, at: At, run: &RunOp, so_far: &StageResult, key: &Key) -> Result<Option<LayerId>> {
         if !self.sandboxing.uses_overlay() {
-            return self.run_in_tree(stage, number, run, so_far, key, line);
+            return self.run_in_tree(at, run, so_far, key);
         }
         let store = &self.layers.store;
-        let mut lowers = self.layers.directories(&so_far.chain, Some(line))?;
-        let tree = self.layers.tree(&so_far.chain, "the image", Some(line))?;
+        let mut lowers = self.layers.directories(&so_far.chain, Some(at.line))?;
+        let tree = self.layers.tree(&so_far.chain, "the image", Some(at.line))?;
         let work = store.scratch_dir("run")?;
         let mut held = Held { locks: Vec::new(), scratch: vec![work.clone()] };
         let (upper, overlay_work) = (work.join("fs"), work.join("work"));
@@ -89,10 +81,10 @@ impl Executor<'_> {
             make_missing(&upper, tree.as_ref(), path)?;
         }
         let rootfs = sandbox::Rootfs::Overlay { lowers, upper: upper.clone(), work: overlay_work.clone() };
-        self.execute(stage, number, run, rootfs, tree.as_ref(), line, &mut held)?;
+        self.execute(at, run, rootfs, tree.as_ref(), &mut held)?;
 
         let layer = store.scratch_dir("layer")?;
-        let result = self.commit_upper(stage, key, &upper, &layer, tree.view());
+        let result = self.commit_upper(at.stage, key, &upper, &layer, tree.view());
         if result.is_err() {
             remove_tree(&layer);
         }
@@ -148,12 +140,10 @@ impl Executor<'_> {
     /// Runs the command and reports its output.
     pub(super) fn execute(
         &self,
-        stage: usize,
-        number: usize,
+        at: At,
         run: &RunOp,
         rootfs: sandbox::Rootfs,
         tree: &dyn Tree,
-        line: VertexId,
         held: &mut Held,
     ) -> Result<()> {
         let account = users::account(Some(tree), &run.user)?;
@@ -198,12 +188,11 @@ impl Executor<'_> {
             spec.mounts.push(sandbox::Mount::new(format!("/dev/pipes/{name}"), kind));
         }
         for (position, mount) in run.mounts.iter().enumerate() {
-            self.mount(stage, number, position, mount, &mut spec, &mut env, held, line)
-                .map_err(|e| e.at(mount.span))?;
+            self.mount(at, position, mount, &mut spec, &mut env, held).map_err(|e| e.at(mount.span))?;
         }
         spec.env = env.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
 
-        let exit = self.launch(&spec, line)?;
+        let exit = self.launch(&spec, at.line)?;
         let (exit, tail) = exit;
         if exit.status.success() {
             return Ok(());
@@ -211,11 +200,11 @@ impl Executor<'_> {
         if self.stop.is_cancelled() {
             return Err(BuildError::canceled());
         }
-        Err(self.failure(stage, number, run, exit, tail))
+        Err(self.failure(at, run, exit, tail))
     }
 
-    fn failure(&self, stage: usize, number: usize, run: &RunOp, exit: sandbox::Exit, tail: Vec<u8>) -> BuildError {
-        let op = &self.stage_plan(stage).ops[number];
+    fn failure(&self, at: At, run: &RunOp, exit: sandbox::Exit, tail: Vec<u8>) -> BuildError {
+        let op = &self.stage_plan(at.stage).ops[at.number];
         let command = run.args.join(" ");
         let signal = match exit.status {
             sandbox::Status::Signal(n) => Some(n),
@@ -264,17 +253,14 @@ impl Executor<'_> {
         spec.mounts.push(sandbox::Mount::new("/etc/hosts", file(hosts.into_bytes())));
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a mount touches everything that a step has")]
     fn mount(
         &self,
-        stage: usize,
-        number: usize,
+        at: At,
         position: usize,
         mount: &MountOp,
         spec: &mut sandbox::Spec,
         env: &mut Vec<(String, String)>,
         held: &mut Held,
-        line: VertexId,
     ) -> Result<()> {
         let request = self.fetcher.request;
         let (uid, gid) = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
@@ -318,11 +304,11 @@ impl Executor<'_> {
                 sandbox::MountKind::Socket { source }
             }
             MountKind::Cache => {
-                let source = self.cache_dir(stage, number, position, mount, held, line)?;
+                let source = self.cache_dir(at, position, mount, held)?;
                 sandbox::MountKind::Bind { source, readonly: mount.readonly }
             }
             MountKind::Bind => {
-                let source = self.bind_source(stage, number, position, mount, held, line)?;
+                let source = self.bind_source(at, position, mount, held)?;
                 if mount.readonly {
                     sandbox::MountKind::Bind { source, readonly: true }
                 } else {
@@ -348,16 +334,8 @@ impl Executor<'_> {
 
     /// The files of a bind mount as a directory (or file) of their own: what `.dockerignore` hides is not there, and
     /// owners are those that COPY would give.
-    fn bind_source(
-        &self,
-        stage: usize,
-        number: usize,
-        position: usize,
-        mount: &MountOp,
-        held: &mut Held,
-        line: VertexId,
-    ) -> Result<PathBuf> {
-        let selection = self.mount_selection(stage, number, position, mount, Some(line))?;
+    fn bind_source(&self, at: At, position: usize, mount: &MountOp, held: &mut Held) -> Result<PathBuf> {
+        let selection = self.mount_selection(at.stage, at.number, position, mount, Some(at.line))?;
         let target = if selection.matches.iter().any(|m| m.node.is_dir()) { "/" } else { "/file" };
         let mut destination = Destination::new(None, None, None, builder_time(self.plan.epoch), false);
         destination.copy(&selection, target)?;
@@ -390,15 +368,7 @@ impl Executor<'_> {
     }
 
     /// The directory of a cache mount, locked as it asks.
-    fn cache_dir(
-        &self,
-        stage: usize,
-        number: usize,
-        position: usize,
-        mount: &MountOp,
-        held: &mut Held,
-        line: VertexId,
-    ) -> Result<PathBuf> {
+    fn cache_dir(&self, at: At, position: usize, mount: &MountOp, held: &mut Held) -> Result<PathBuf> {
         let store = &self.layers.store;
         let namespace = self.fetcher.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS").cloned().unwrap_or_default();
         let mut name = oci::Digest::sha256(format!("{namespace}\0{}", mount.id).as_bytes()).short().to_owned();
@@ -430,7 +400,7 @@ impl Executor<'_> {
             let fresh = work.join("data");
             fs::create_dir(&fresh).map_err(|e| BuildError::io("make", &fresh, e))?;
             if mount.from.is_some() {
-                let selection = self.mount_selection(stage, number, position, mount, Some(line))?;
+                let selection = self.mount_selection(at.stage, at.number, position, mount, Some(at.line))?;
                 let mut destination = Destination::new(None, None, None, builder_time(self.plan.epoch), false);
                 destination.copy(&selection, "/")?;
                 self.materialise(&destination.into_placed(), &fresh)?;

@@ -3,7 +3,7 @@
 //! A stage has one tree. It is filled from the layers so far, and goes on being used by the stage's later steps, which
 //! add to it; after a command, a walk of `stat` calls finds what changed. A command that fails leaves a tree that
 //! nobody uses again.
-use super::{Executor, StageResult};
+use super::{At, Executor, StageResult};
 use crate::error::{BuildError, Result};
 use crate::event::VertexId;
 use crate::key::Key;
@@ -38,15 +38,8 @@ impl Drop for WorkTree {
 }
 
 impl Executor<'_> {
-    pub(super) fn run_in_tree(
-        &self,
-        stage: usize,
-        number: usize,
-        run: &RunOp,
-        so_far: &StageResult,
-        key: &Key,
-        line: VertexId,
-    ) -> Result<Option<LayerId>> {
+    pub(super) fn run_in_tree(&self, at: At, run: &RunOp, so_far: &StageResult, key: &Key) -> Result<Option<LayerId>> {
+        let At { stage, line, .. } = at;
         let view = self.layers.tree(&so_far.chain, "the image", Some(line))?;
         let mut tree = self.work_tree(stage, so_far, line)?;
         for path in ["/dev", "/proc", "/sys", &run.cwd] {
@@ -54,7 +47,7 @@ impl Executor<'_> {
         }
         let mut held = super::run::Held::default();
         let rootfs = sandbox::Rootfs::Directory(tree.dir.clone());
-        self.execute(stage, number, run, rootfs, view.as_ref() as &dyn Tree, line, &mut held)?;
+        self.execute(at, run, rootfs, view.as_ref() as &dyn Tree, &mut held)?;
         drop(held);
         let id = self.commit_tree(stage, key, &mut tree, view.view())?;
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);

@@ -608,7 +608,6 @@ impl Planner<'_> {
         })
     }
 
-    #[expect(clippy::too_many_lines, reason = "one flag after the other")]
     fn copy(
         &mut self,
         state: &mut StageState,
