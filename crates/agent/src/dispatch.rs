@@ -20,7 +20,7 @@ pub unsafe extern "C" fn agent_handle(info: *const SignalInfo, context: *mut Con
     // SAFETY: the kernel's frame, ours until we return.
     let (info, context) = unsafe { (&*info, &mut *context) };
     if info.code != SYS_SECCOMP || info.errno != i32::from(TRAP_DATA) {
-        return signals::foreign(info.code);
+        return signals::foreign(info.code, context);
     }
     let nr = info.syscall as u32;
     let args = context.args();
@@ -161,7 +161,7 @@ fn sys_prctl(a: [usize; 6]) -> R {
     }
     match a[0] {
         // PR_GET_SECCOMP: the filter that the guest sees is none. PR_SET_SECCOMP.
-        21 => Ok(0),
+        21 => Ok(crate::filter::mode()),
         22 => sys_seccomp([if a[1] == 2 { 1 } else { 0 }, 0, a[2], 0, 0, 0]),
         // PR_SET_MM is the loader's.
         35 => Err(Errno::EPERM),
@@ -169,16 +169,14 @@ fn sys_prctl(a: [usize; 6]) -> R {
     }
 }
 
-/// A guest's own filter would apply to the agent's calls too. It is accepted and not installed: what it forbids is
-/// allowed in a sandbox that confines the whole step already.
+/// seccomp: a guest's own filter applies to the guest alone. See [`crate::filter`].
 fn sys_seccomp(a: [usize; 6]) -> R {
+    const SET_MODE_STRICT: usize = 0;
     const SET_MODE_FILTER: usize = 1;
-    const NEW_LISTENER: usize = 8;
     match a[0] {
-        0 => Ok(0),
-        SET_MODE_FILTER if a[1] & NEW_LISTENER != 0 => Err(Errno::EBUSY),
-        SET_MODE_FILTER if a[2] == 0 => Err(Errno::EFAULT),
-        SET_MODE_FILTER => Ok(0),
+        // As the kernel answers where there is a filter already.
+        SET_MODE_STRICT => Err(Errno::EINVAL),
+        SET_MODE_FILTER => crate::filter::install(a[1], a[2]),
         // SAFETY: the kernel checks the guest's pointers.
         _ => unsafe { call!(nr::SECCOMP, a[0], a[1], a[2]) },
     }

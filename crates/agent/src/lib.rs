@@ -20,6 +20,7 @@ mod creds;
 mod dispatch;
 mod exec;
 mod fds;
+mod filter;
 mod guest;
 mod loader;
 mod names;

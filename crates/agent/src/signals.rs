@@ -126,13 +126,25 @@ pub fn pselect6(context: &mut Context) -> Option<R> {
 }
 
 /// A SIGSYS that is not from our filter: the guest's own filter, or somebody's kill. The handler to call, or 0.
-pub fn foreign(code: i32) -> usize {
+pub fn foreign(code: i32, context: &Context) -> usize {
     // SAFETY: see `Shared`.
-    let handler = unsafe { (*GUEST_ACTION.get()).handler };
-    match handler {
+    let action = unsafe { *GUEST_ACTION.get() };
+    match action.handler {
         1 if code <= 0 => return 0,
         0 | 1 => {}
-        handler => return handler,
+        handler => {
+            const SA_RESETHAND: u64 = 0x8000_0000;
+            let mask = (context.mask | action.mask) & !UNBLOCKABLE;
+            // SAFETY: a valid mask; see `Shared` for the action.
+            unsafe {
+                if action.flags & SA_RESETHAND != 0 {
+                    (*GUEST_ACTION.get()).handler = 0;
+                }
+                // The handler must be able to make calls that are trapped.
+                let _ = call!(nr::RT_SIGPROCMASK, 2, &raw const mask, 0, 8);
+            }
+            return handler;
+        }
     }
     let default = SigAction::default();
     let mask = !BIT;

@@ -9,6 +9,8 @@ pub enum When {
     Always,
     /// When this argument is not a null pointer.
     NotNull(u32),
+    /// When this argument is not a null pointer, or the first one has this value.
+    NotNullOrFirst(u32, u32),
     /// When the low half of one of these arguments is a descriptor of the agent's.
     Hidden(&'static [u32]),
     /// When the low half of the first argument is one of these.
@@ -122,7 +124,7 @@ pub const TRAPS: &[(u32, When)] = &[
     (nr::SECCOMP, When::Always),
     // PR_{GET,SET}_SECCOMP, PR_CAPBSET_*, PR_*_KEEPCAPS, PR_*_SECUREBITS, PR_CAP_AMBIENT, PR_SET_PTRACER, PR_SET_MM
     (nr::PRCTL, When::First(&[7, 8, 21, 22, 23, 24, 27, 28, 35, 47])),
-    (nr::RT_SIGACTION, When::NotNull(1)),
+    (nr::RT_SIGACTION, When::NotNullOrFirst(1, 31)),
     (nr::RT_SIGPROCMASK, When::NotNull(1)),
     (nr::RT_SIGSUSPEND, When::Always),
     (nr::PPOLL, When::NotNull(3)),

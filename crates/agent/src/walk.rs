@@ -364,7 +364,7 @@ pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
             let mut source = PathText::new();
             source.push(config().text(entry.source))?;
             // SAFETY: the path ends with NUL.
-            unsafe { call!(nr::OPENAT, AT_FDCWD, source.c().as_ptr(), flags & !O_CREAT, mode) }
+            unsafe { call!(nr::OPENAT, AT_FDCWD, source.c().as_ptr(), flags & !(O_CREAT | O_NOFOLLOW), mode) }
         }
     }
 }

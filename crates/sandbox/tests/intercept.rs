@@ -227,3 +227,217 @@ fn the_table_is_what_root_sees_in_a_chroot() {
             .expect("chroot")
     });
 }
+
+/// The program of `calls.c`, linked without shared libraries; `None` where there is no compiler for it.
+fn calls(place: &Path) -> Option<PathBuf> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/intercept/calls.c");
+    let program = place.join("calls");
+    let compiled =
+        Command::new("gcc").args(["-O1", "-w", "-static", "-pthread", "-o"]).arg(&program).arg(source).output();
+    match compiled {
+        Ok(output) if output.status.success() => Some(program),
+        Ok(output) => panic!("calls.c: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(_) => {
+            skip("no gcc");
+            None
+        }
+    }
+}
+
+fn assert_all_ok(output: &Output) {
+    let text = printed(output);
+    assert!(text.contains(" checks, 0 failed") && output.status.success(), "{text}");
+}
+
+#[test]
+fn programs_find_every_call_as_it_should_be() {
+    let Some(busybox) = busybox() else { return };
+    let place = workplace();
+    let Some(program) = calls(place.path()) else { return };
+    let path = place.path().join("tree");
+    tree(&path, &busybox);
+    fs::copy(&program, path.join("bin/calls")).expect("copy");
+    give(place.path());
+    assert_all_ok(&step(&path, &["--cwd", "/w"], &["calls"]));
+}
+
+#[test]
+fn the_same_programs_agree_in_a_chroot() {
+    if !is_root() {
+        return skip("chroot(2) needs root");
+    }
+    let Some(busybox) = busybox() else { return };
+    let place = workplace();
+    let Some(program) = calls(place.path()) else { return };
+    let path = place.path().join("tree");
+    tree(&path, &busybox);
+    fs::copy(&program, path.join("bin/calls")).expect("copy");
+    symlink("/proc/self/fd", path.join("dev/fd")).expect("link");
+    let prepare = "mount -t proc proc \"$1/proc\" && exec chroot \"$1\" /bin/sh -c 'cd /w; calls'";
+    let mut run = Command::new("unshare");
+    run.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", prepare, "sh"]).arg(&path);
+    assert_all_ok(&run.stdin(Stdio::null()).output().expect("chroot"));
+}
+
+/// What a step may not reach, and what must be put back.
+mod confinement {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    struct Place {
+        dir: tempfile::TempDir,
+        tree: PathBuf,
+    }
+
+    fn place() -> Option<Place> {
+        let busybox = busybox()?;
+        let dir = workplace();
+        let tree = dir.path().join("tree");
+        super::tree(&tree, &busybox);
+        fs::write(dir.path().join("outside"), "outside\n").expect("write");
+        fs::create_dir_all(dir.path().join("context/sub")).expect("mkdir");
+        fs::write(dir.path().join("context/file"), "from the context\n").expect("write");
+        symlink("/etc/passwd", dir.path().join("context/link")).expect("link");
+        symlink("../../../outside", dir.path().join("context/sub/up")).expect("link");
+        give(dir.path());
+        Some(Place { dir, tree })
+    }
+
+    impl Place {
+        fn sh(&self, options: &[&str], script: &str) -> String {
+            let script = format!("exec 2>&1; {script}");
+            normal(&printed(&step(&self.tree, options, &["/bin/sh", "-c", &script])))
+        }
+        fn bind(&self, name: &str, target: &str) -> String {
+            format!("{}:{target}", self.dir.path().join(name).display())
+        }
+    }
+
+    #[test]
+    fn nothing_outside_the_tree_can_be_reached() {
+        let Some(place) = place() else { return };
+        let outside = place.dir.path().join("outside");
+        let outside = outside.display();
+        let script = format!(
+            "cat {outside}; cat /proc/self/root/{outside}; cat /proc/self/cwd/../../../../..{outside}; \
+             ln -s {outside} l; cat l; cat ../../../../../..{outside}; ln {outside} h; cat /proc/1/root{outside}; \
+             cd /proc/self/cwd/..; pwd; cat ../outside; ls -d /var/tmp"
+        );
+        let text = place.sh(&[], &script);
+        assert!(!text.contains("outside\noutside"), "{text}");
+        assert!(!text.lines().any(|line| line == "outside"), "{text}");
+        assert!(!text.lines().any(|line| line == "/var/tmp"), "{text}");
+    }
+
+    #[test]
+    fn mounts_show_their_sources_and_confine() {
+        let Some(place) = place() else { return };
+        let bind = place.bind("context", "/src");
+        let ro = format!("{bind}:ro");
+        let script = "cat /src/file; cat /src/link | head -1; cat /src/sub/up; cd /src/sub; pwd; cat ../file; \
+                      echo x > /src/new; mkdir /src/d; rm /src/file; chmod 600 /src/file; touch /src/file; mv /src/file /w; \
+                      ln -s /src /w/s; cat /w/s/file; echo x > /w/s/new; cd ..; cd ..; pwd; readlink /proc/self/fd/0";
+        let text = place.sh(&["--bind", &ro], script);
+        let expected = "from the context\nroot:x:0:0:root:/root:/bin/sh\ncat: can't open '/src/sub/up': No such file or directory\n\
+                        /src/sub\nfrom the context\n/bin/sh: can't create /src/new: Read-only file system\n\
+                        mkdir: can't create directory '/src/d': Read-only file system\n\
+                        rm: can't remove '/src/file': Read-only file system\n\
+                        chmod: /src/file: Read-only file system\n\
+                        touch: /src/file: Read-only file system\n";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(
+            text.contains("\nfrom the context\n/bin/sh: can't create /w/s/new: Read-only file system\n/\n"),
+            "{text}"
+        );
+        assert!(place.dir.path().join("context/file").exists());
+        assert!(!place.tree.join("src").exists(), "the mount point is removed");
+        let text = place.sh(&["--bind", &bind], "echo new > /src/sub/n; cat /src/sub/n; stat -c %u:%g /src/file; chown 5:6 /src/sub/n; stat -c %u:%g /src/sub/n; mv /src/sub/n /w/n; cat /w/n");
+        assert_eq!(text, "new\n0:0\n5:6\nnew\n");
+    }
+
+    #[test]
+    fn tmpfs_secrets_and_files_leave_no_trace() {
+        let Some(place) = place() else { return };
+        let file = place.bind("context/file", "/etc/bound");
+        let options = ["--tmpfs", "/w/t", "--secret", "/run/secrets/x=hush", "--bind", &file];
+        let script = "echo a > /w/t/a; cat /w/t/a; cat /run/secrets/x; echo; cat /etc/bound; stat -c '%a %s' /run/secrets/x; \
+                      ls -l /run/secrets | wc -l; ls /w/t; cp /run/secrets/x /w/copy; cat /w/copy; rm /run/secrets/x";
+        let text = place.sh(&options, script);
+        assert_eq!(
+            text,
+            "a\nhush\nfrom the context\n400 4\n2\na\nhushrm: can't remove '/run/secrets/x': Device or resource busy\nexit 1\n"
+        );
+        assert!(!place.tree.join("run").exists());
+        assert_eq!(fs::read_dir(place.tree.join("w")).expect("w").count(), 1, "only the copy is left");
+        assert!(!place.tree.join("etc/bound").exists());
+        let beside: Vec<_> = fs::read_dir(place.dir.path()).expect("list").flatten().map(|e| e.file_name()).collect();
+        assert!(beside.iter().all(|name| !name.to_string_lossy().contains(".step-")), "{beside:?}");
+    }
+
+    #[test]
+    fn the_tree_is_as_it_was() {
+        let Some(place) = place() else { return };
+        let state = |name: &str| {
+            let found = fs::metadata(place.tree.join(name)).expect(name);
+            (found.mode(), found.mtime(), found.mtime_nsec(), found.ino())
+        };
+        let before = ["proc", "dev", "sys", "etc", "."].map(state);
+        assert_eq!(place.sh(&[], "true"), "");
+        assert_eq!(["proc", "dev", "sys", "etc", "."].map(state), before);
+        assert_eq!(place.sh(&[], "exit 3"), "exit 3\n");
+        assert_eq!(["proc", "dev", "sys", "etc", "."].map(state), before);
+        assert!(place.sh(&["--cwd", "/nothing"], "true").contains("/nothing"));
+        assert_eq!(["proc", "dev", "sys", "etc", "."].map(state), before);
+    }
+
+    #[test]
+    fn owners_are_kept_from_step_to_step() {
+        let Some(place) = place() else { return };
+        assert_eq!(place.sh(&["--cwd", "/w"], "touch f; chown 33:44 f; chmod 4711 f; mknod n c 1 3"), "");
+        assert_eq!(
+            place.sh(&["--cwd", "/w"], "stat -c '%a %u:%g' f; stat -c '%F' n"),
+            "4711 33:44\ncharacter special file\n"
+        );
+        let table =
+            sandbox::intercept::OwnershipTable::load(&sandbox::intercept::table_path(&place.tree)).expect("table");
+        let facts: Vec<_> = table.iter().map(|(_, facts)| (facts.owner, facts.mode, facts.rdev)).collect();
+        assert!(facts.iter().any(|f| f.0 == Some((33, 44))), "{facts:?}");
+        assert!(facts.contains(&(None, Some(0o20644), (1, 3))), "{facts:?}");
+    }
+
+    #[test]
+    fn what_is_left_running_ends_with_the_step() {
+        let Some(place) = place() else { return };
+        let name = format!("1{:09}", std::process::id());
+        let script = format!("(setsid sleep {name} &) ; sleep {name} & exit 5");
+        assert_eq!(place.sh(&[], &script), "exit 5\n");
+        let running = fs::read_dir("/proc").expect("proc").flatten().any(|entry| {
+            fs::read(entry.path().join("cmdline"))
+                .is_ok_and(|line| line.windows(name.len()).any(|w| w == name.as_bytes()))
+        });
+        assert!(!running);
+    }
+
+    #[test]
+    fn another_user_and_no_network() {
+        let Some(place) = place() else { return };
+        assert_eq!(
+            place.sh(&["--user", "7:8"], "id -u; id -g; touch /w/x; touch /tmp/x; stat -c %u:%g /tmp/x"),
+            "7\n8\ntouch: /w/x: Permission denied\n7:8\n"
+        );
+        let text = place.sh(&["--net", "none"], "wget -q -O - http://127.0.0.1:1/ ; echo end");
+        assert!(text.contains("end") && !text.contains("refused"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_start_says_why() {
+        let Some(place) = place() else { return };
+        let run = |command: &[&str]| printed(&step(&place.tree, &[], command));
+        assert!(run(&["nothing"]).contains("nothing: not found in the root file system"));
+        assert!(run(&["/etc/passwd"]).contains("/etc/passwd: cannot be executed: Permission denied"));
+        fs::write(place.tree.join("bin/bad"), "text").expect("write");
+        fs::set_permissions(place.tree.join("bin/bad"), fs::Permissions::from_mode(0o755)).expect("mode");
+        give(&place.tree);
+        assert!(run(&["/bin/bad"]).contains("/bin/bad: cannot be executed: Exec format error"));
+    }
+}

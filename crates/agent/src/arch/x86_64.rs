@@ -335,6 +335,8 @@ pub(crate) mod image {
     use super::*;
 
     unsafe extern "C" {
+        pub(crate) fn _start();
+        pub(crate) static agent_text_end: u8;
         pub(crate) fn agent_guest_call();
         pub(crate) fn agent_restorer();
         pub(crate) fn agent_trap();

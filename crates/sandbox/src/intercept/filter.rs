@@ -107,6 +107,13 @@ fn leaf(nr: u32, when: When, settings: &Settings) -> Code {
             code.extend(trap);
             code
         }
+        When::NotNullOrFirst(arg, value) => {
+            let mut code = vec![load_arg(0, false), jump_eq(value, 5, 0)];
+            code.extend([load_arg(arg, false), jump_eq(0, 0, 3), load_arg(arg, true), jump_eq(0, 0, 1)]);
+            code.push(ret(SECCOMP_RET_ALLOW));
+            code.extend(trap);
+            code
+        }
         When::Hidden(args) => {
             let mut code = Vec::new();
             for (index, arg) in args.iter().enumerate() {
@@ -256,6 +263,8 @@ mod tests {
         assert_eq!(with(nr::RT_SIGACTION, 1, 1 << 40), TRAP);
         assert_eq!(with(nr::RT_SIGACTION, 1, 64), TRAP);
         assert_eq!(with(nr::RT_SIGACTION, 2, 64), SECCOMP_RET_ALLOW);
+        assert_eq!(with(nr::RT_SIGACTION, 0, 31), TRAP);
+        assert_eq!(with(nr::RT_SIGACTION, 0, 30), SECCOMP_RET_ALLOW);
         assert_eq!(with(nr::PRCTL, 0, 47), TRAP);
         assert_eq!(with(nr::PRCTL, 0, 15), SECCOMP_RET_ALLOW);
         assert_eq!(with(nr::SOCKET, 0, 1), SECCOMP_RET_ALLOW);
