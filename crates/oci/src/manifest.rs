@@ -18,7 +18,7 @@ pub struct Manifest {
     /// The image's config.
     pub config: Descriptor,
     /// The layers, lowest first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::config::null_default")]
     pub layers: Vec<Descriptor>,
     /// What this manifest refers to (OCI 1.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +62,7 @@ pub struct Index {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// The manifests.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::config::null_default")]
     pub manifests: Vec<Descriptor>,
     /// What this index refers to (OCI 1.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,6 +145,14 @@ mod tests {
         assert_eq!(pick("linux/arm/v7"), Some(Digest::sha256(b"v7")));
         assert_eq!(pick("linux/arm/v6"), Some(Digest::sha256(b"v6")));
         assert_eq!(pick("linux/s390x"), None);
+    }
+
+    #[test]
+    fn null_is_an_empty_list() {
+        let digest = Digest::sha256(b"");
+        let text =
+            format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"a","digest":"{digest}","size":0}},"layers":null}}"#);
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap().layers, []);
     }
 
     #[test]

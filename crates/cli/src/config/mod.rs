@@ -202,11 +202,16 @@ fn choice(
     })
 }
 
+/// How many steps run at once where nothing else is said. BuildKit has no limit; this one only keeps a Dockerfile of
+/// hundreds of stages from exhausting the machine.
+const DEFAULT_PARALLELISM: usize = 16;
+
 fn parallelism(flag: Option<usize>, file: &File) -> Result<Setting<usize>> {
     let (value, origin) = match (flag, file.pick(|f| f.max_parallelism)) {
         (Some(value), _) => (value, Origin::Flag("max-parallelism")),
         (None, Some(found)) => found,
-        (None, None) => (std::thread::available_parallelism().map_or(2, std::num::NonZero::get), Origin::Default),
+        // Steps wait for networks and disks as often as for processors.
+        (None, None) => (DEFAULT_PARALLELISM, Origin::Default),
     };
     if value == 0 {
         return Err(CliError::usage(format!("{origin}: max-parallelism must be at least 1")));

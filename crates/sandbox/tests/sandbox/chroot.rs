@@ -26,7 +26,7 @@ fn statuses_users_and_devices() {
     for (script, status) in [
         ("exit 7", Status::Code(7)),
         ("kill -9 $$", Status::Signal(9)),
-        ("test -e /work/main", Status::Code(1)),
+        (concat!("test -e ", env!("CARGO_MANIFEST_DIR")), Status::Code(1)),
         ("mount -t tmpfs none /tmp", Status::Code(1)),
     ] {
         assert_eq!(run(&chroot(&tree, script)).expect(script).exit.status, status, "{script}");
