@@ -204,8 +204,8 @@ impl Engine {
         let settings = Settings::of(request)?;
         let resolver = ImageResolver::new(&self.store, &self.client, request, events, &vertices);
         let named = NamedTrees::new();
-        let layers =
-            Arc::new(Layers::new(Arc::clone(&self.store), self.client.clone(), events.clone(), self.real_owners));
+        let (store, client) = (Arc::clone(&self.store), self.client.clone());
+        let layers = Arc::new(Layers::new(store, client, events.clone(), self.real_owners, stop.clone()));
         let mut results = Vec::new();
         let mut epoch = None;
         for platform in &platforms {

@@ -7,7 +7,7 @@ use crate::error::{BuildError, Kind, Result};
 use crate::event::{Event, Events, VertexId};
 use crate::images::registry_error;
 use crate::plan::{ImageOrigin, ResolvedImage};
-use crate::store::{BlobFile, FileLock, LayerId, LayerMeta, Store, StoredBlob, remove_tree};
+use crate::store::{BlobFile, FileLock, LayerId, LayerMeta, Lock, Store, StoredBlob, remove_tree};
 use crate::tree::{ContentSource, SnapshotTree};
 use layer::{ApplyOptions, Owners, Toc, View, Whiteouts};
 use oci::media_type::{self, Compression};
@@ -45,13 +45,21 @@ pub(crate) struct Layers {
     pub(crate) events: Events,
     /// Whether files keep their owners on disk.
     pub(crate) real_owners: bool,
+    /// Ends waiting for other builds.
+    stop: sandbox::CancelToken,
     tocs: Mutex<HashMap<LayerId, Arc<Toc>>>,
     locks: Mutex<HashMap<LayerId, Arc<Mutex<()>>>>,
 }
 
 impl Layers {
-    pub(crate) fn new(store: Arc<Store>, client: registry::Client, events: Events, real_owners: bool) -> Self {
-        Self { store, client, events, real_owners, tocs: Mutex::default(), locks: Mutex::default() }
+    pub(crate) fn new(
+        store: Arc<Store>,
+        client: registry::Client,
+        events: Events,
+        real_owners: bool,
+        stop: sandbox::CancelToken,
+    ) -> Self {
+        Self { store, client, events, real_owners, stop, tocs: Mutex::default(), locks: Mutex::default() }
     }
 
     /// Remembers the table of a layer that was just made.
@@ -180,7 +188,7 @@ impl Layers {
         if ready(&self.store) {
             return Ok(());
         }
-        let _between_processes = FileLock::exclusive(&self.store.lock_path(id.as_str()))?;
+        let _between_processes = FileLock::wait(&self.store.lock_path(id.as_str()), Lock::Exclusive, &self.stop)?;
         if ready(&self.store) {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use crate::key::Key;
 use crate::plan::{MountOp, RunOp, Sharing};
 use crate::request::SecretSource;
 use crate::snapshot::{codec, layer_error, open_dir};
-use crate::store::{FileLock, LayerId, LayerMeta, StoredBlob, remove_tree};
+use crate::store::{FileLock, LayerId, LayerMeta, Lock, StoredBlob, remove_tree};
 use crate::tree::{Node, Tree, builder_time, resolve};
 use dockerfile::ast::{MountKind, Network, Security};
 use layer::{LayerWriter, PackOptions, TarWriter};
@@ -378,8 +378,8 @@ impl Executor<'_> {
         }
         let lock = |name: &str| store.lock_path(&format!("mount-{name}"));
         match mount.sharing {
-            Sharing::Shared => held.locks.push(FileLock::shared(&lock(&name))?),
-            Sharing::Locked => held.locks.push(FileLock::exclusive(&lock(&name))?),
+            Sharing::Shared => held.locks.push(FileLock::wait(&lock(&name), Lock::Shared, &self.stop)?),
+            Sharing::Locked => held.locks.push(FileLock::wait(&lock(&name), Lock::Exclusive, &self.stop)?),
             Sharing::Private => {
                 let base = name.clone();
                 for n in 0.. {

@@ -1,5 +1,5 @@
 //! Blobs: content named by its digest.
-use super::{Store, write_atomic};
+use super::Store;
 use crate::error::{BuildError, Result};
 use oci::{Digest, Digester};
 use std::fs::{self, File};
@@ -59,7 +59,7 @@ impl Store {
     pub(crate) fn put_blob(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::sha256(bytes);
         if !self.has_blob(&digest, bytes.len() as u64) {
-            write_atomic(self.root(), &self.blob_path(&digest), bytes)?;
+            self.write(&self.blob_path(&digest), bytes)?;
         }
         Ok(digest)
     }

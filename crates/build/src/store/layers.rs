@@ -1,5 +1,5 @@
 //! Layers: what a step changed, in one or more forms.
-use super::{Store, remove_tree, write_atomic};
+use super::{Store, remove_tree};
 use crate::error::{BuildError, Kind, Result};
 use layer::Toc;
 use oci::Digest;
@@ -136,7 +136,7 @@ impl Store {
             .ok_or_else(|| BuildError::new(Kind::Io, format!("layer {} is gone from the store", id.as_str())))?;
         change(&mut meta);
         let text = serde_json::to_vec(&meta).map_err(|e| BuildError::new(Kind::Io, e.to_string()))?;
-        write_atomic(&self.root, &self.layer_dir(id).join("meta.json"), &text)?;
+        self.write(&self.layer_dir(id).join("meta.json"), &text)?;
         self.note_diff(id, &meta)?;
         Ok(meta)
     }
@@ -147,7 +147,7 @@ impl Store {
         if self.layer_of_diff(diff_id).is_some() {
             return Ok(());
         }
-        write_atomic(&self.root, &path, id.as_str().as_bytes())
+        self.write(&path, id.as_str().as_bytes())
     }
 
     /// A name for a new layer of a step.

@@ -27,7 +27,7 @@ mod records;
 
 pub(crate) use blobs::BlobFile;
 pub(crate) use layers::{LayerId, LayerMeta, StoredBlob};
-pub(crate) use lock::FileLock;
+pub(crate) use lock::{FileLock, Lock};
 pub use records::ImageRecord;
 pub(crate) use records::{NameRecord, StepRecord};
 
@@ -65,8 +65,8 @@ impl Store {
         }
         let root = root.canonicalize().map_err(|e| BuildError::io("open", root, e))?;
         let format = root.join("format");
-        match fs::read_to_string(&format) {
-            Ok(text) if text.trim() == FORMAT => {}
+        let is_new = match fs::read_to_string(&format) {
+            Ok(text) if text.trim() == FORMAT => false,
             Ok(text) => {
                 return Err(BuildError::new(
                     crate::error::Kind::Io,
@@ -78,12 +78,16 @@ impl Store {
                 )
                 .hint("use another directory with --root, or the program that made this store"));
             }
-            Err(_) => write_atomic(&root, &format, FORMAT.as_bytes())?,
-        }
+            Err(_) => true,
+        };
         let shared = FileLock::shared(&root.join("lock"))?;
         clear_abandoned(&root.join("tmp"));
         let (work, work_lock) = make_work(&root.join("tmp"))?;
-        Ok(Self { root, work, counter: AtomicU64::new(0), _work_lock: work_lock, _shared: shared })
+        let store = Self { root, work, counter: AtomicU64::new(0), _work_lock: work_lock, _shared: shared };
+        if is_new {
+            store.write(&format, FORMAT.as_bytes())?;
+        }
+        Ok(store)
     }
 
     /// The directory.
@@ -108,6 +112,14 @@ impl Store {
         fs::create_dir(&path).map_err(|e| BuildError::io("make", &path, e))?;
         Ok(path)
     }
+
+    /// Writes a file that appears whole or not at all. Until then it lies in this process's work directory, which
+    /// goes away with the process, however that ends.
+    pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let temporary = self.scratch("write");
+        let written = fs::File::create(&temporary).and_then(|mut f| f.write_all(bytes));
+        written.and_then(|()| fs::rename(&temporary, path)).map_err(|e| BuildError::io("write", path, e))
+    }
 }
 
 impl Drop for Store {
@@ -115,16 +127,6 @@ impl Drop for Store {
         remove_tree(&self.work);
         let _ = fs::remove_file(self.work.with_extension("lock"));
     }
-}
-
-/// Writes a file that appears whole or not at all.
-pub(crate) fn write_atomic(root: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let name = format!("write-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let temporary = root.join("tmp").join(name);
-    let written = fs::File::create(&temporary).and_then(|mut f| f.write_all(bytes));
-    written.map_err(|e| BuildError::io("write", path, e))?;
-    fs::rename(&temporary, path).map_err(|e| BuildError::io("write", path, e))
 }
 
 /// Removes a tree whose directories may be closed to us; what cannot be removed stays for the next run.
@@ -151,11 +153,12 @@ pub(crate) fn remove_tree(path: &Path) {
 fn make_work(tmp: &Path) -> Result<(PathBuf, FileLock)> {
     for n in 0_u32.. {
         let work = tmp.join(format!("{}-{n}", std::process::id()));
-        let lock = work.with_extension("lock");
-        if work.exists() || lock.exists() {
+        let path = work.with_extension("lock");
+        if work.exists() || path.exists() {
             continue;
         }
-        if let Some(lock) = FileLock::try_exclusive(&lock)? {
+        // Who clears away may have had the file first, and taken it away: then the lock is on nothing.
+        if let Some(lock) = FileLock::try_exclusive(&path)?.filter(|lock| lock.is_on(&path)) {
             fs::create_dir(&work).map_err(|e| BuildError::io("make", &work, e))?;
             return Ok((work, lock));
         }
@@ -163,17 +166,70 @@ fn make_work(tmp: &Path) -> Result<(PathBuf, FileLock)> {
     unreachable!("the counter never ends")
 }
 
-/// Removes the work directories of processes that are gone.
+/// Removes the work directories of processes that are gone. A process in another container may have our number: only
+/// the lock tells whether a directory has an owner.
 fn clear_abandoned(tmp: &Path) {
     let Ok(list) = fs::read_dir(tmp) else { return };
     for entry in list.flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|e| e == "lock") {
-            let free = FileLock::try_exclusive(&path);
-            if let Ok(Some(_held)) = free {
-                remove_tree(&path.with_extension(""));
-                let _ = fs::remove_file(&path);
-            }
+        let (work, path) = (entry.path().with_extension(""), entry.path().with_extension("lock"));
+        let Ok(Some(held)) = FileLock::try_exclusive(&path) else { continue };
+        if held.is_on(&path) {
+            remove_tree(&work);
+            let _ = fs::remove_file(&work);
+            let _ = fs::remove_file(&path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_nobody_owns_is_cleared_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("store");
+        let other = Store::open(&root).unwrap();
+        let kept = other.scratch_dir("kept").unwrap();
+        let tmp = other.root().join("tmp");
+        let owned = names(&tmp);
+        // Of killed processes: with a lock file, without one, a lock file alone, a file.
+        fs::create_dir_all(tmp.join("7-0/layer/closed")).unwrap();
+        fs::write(tmp.join("7-0.lock"), "").unwrap();
+        fs::create_dir_all(tmp.join("8-0/layer")).unwrap();
+        fs::write(tmp.join("9-0.lock"), "").unwrap();
+        fs::write(tmp.join("write-9-0"), "half").unwrap();
+        drop(Store::open(&root).unwrap());
+        assert_eq!(names(&tmp), owned);
+        assert!(kept.is_dir());
+        drop(other);
+        assert!(names(&tmp).is_empty());
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let path = store.root().join("names/file");
+        store.write(&path, b"old").unwrap();
+        assert!(store.write(&store.root().join("nowhere/file"), b"new").is_err());
+        store.write(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_store_of_another_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Store::open(dir.path()).unwrap());
+        assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), FORMAT);
+        fs::write(dir.path().join("format"), "2").unwrap();
+        assert!(Store::open(dir.path()).unwrap_err().to_string().contains("has format 2"));
     }
 }

@@ -1,5 +1,5 @@
 //! Small records: which layer a step made, what a name pointed to, which images were built.
-use super::{LayerId, Store, write_atomic};
+use super::{LayerId, Store};
 use crate::error::{BuildError, Kind, Result};
 use crate::key::{Fields, Key};
 use oci::{Descriptor, Digest};
@@ -49,7 +49,7 @@ impl Store {
 
     fn put_record<T: Serialize>(&self, path: PathBuf, record: &T) -> Result<()> {
         let bytes = serde_json::to_vec(record).map_err(|e| BuildError::new(Kind::Io, e.to_string()))?;
-        write_atomic(&self.root, &path, &bytes)
+        self.write(&path, &bytes)
     }
 
     fn step_path(&self, key: &Key) -> PathBuf {
