@@ -1,5 +1,6 @@
 //! The objects of a source tree that an instruction means.
 use crate::error::{BuildError, Kind, Result};
+use crate::snapshot::layer_error;
 use crate::tree::{self, Node, Tree};
 use dockerfile::glob::{Glob, PathPattern, has_wildcards};
 use layer::Kind as EntryKind;
@@ -236,22 +237,26 @@ fn split_wildcards(path: &str) -> (String, String) {
     (parts[..first].join("/"), parts[first..].join("/"))
 }
 
-/// A digest of what was selected: paths in the source, attributes (but for times) and contents.
+/// A digest of what was selected: paths in the source, attributes (but for times) and contents. It is the same for
+/// equal objects of a context, an image and a stage, and no two different selections have the same bytes: everything
+/// has its length before it, and every list its count.
 pub(crate) fn digest(selection: &Selection) -> Result<Digest> {
     let mut digester = Digester::new();
-    let mut inodes: HashMap<(u64, u64), u64> = HashMap::new();
-    for (number, selected) in selection.matches.iter().enumerate() {
+    frame(&mut digester, &[u8::from(selection.parents)]);
+    for selected in &selection.matches {
         frame(&mut digester, b"match");
         frame(&mut digester, selected.name.as_encoded_bytes());
+        let mut links = Links::default();
         if selected.node.is_dir() {
             // The attributes of the directory itself are not copied, but for parents.
             frame(&mut digester, b"dir");
         } else {
-            object(&mut digester, selection, &selected.node, &mut inodes, number)?;
+            object(&mut digester, selection, &selected.node, &mut links)?;
         }
+        frame(&mut digester, &(selected.below.len() as u64).to_le_bytes());
         for (path, node) in &selected.below {
             frame(&mut digester, path.as_os_str().as_encoded_bytes());
-            object(&mut digester, selection, node, &mut inodes, number)?;
+            object(&mut digester, selection, node, &mut links)?;
         }
     }
     Ok(digester.finish())
@@ -262,15 +267,17 @@ fn frame(digester: &mut Digester, bytes: &[u8]) {
     digester.update(bytes);
 }
 
-fn object(
-    digester: &mut Digester,
-    selection: &Selection,
-    node: &Node,
-    inodes: &mut HashMap<(u64, u64), u64>,
-    number: usize,
-) -> Result<()> {
+/// The files of a match, counted, and those among them that may have more names than one.
+#[derive(Default)]
+struct Links {
+    files: u64,
+    numbers: HashMap<(u64, u64), u64>,
+}
+
+fn object(digester: &mut Digester, selection: &Selection, node: &Node, links: &mut Links) -> Result<()> {
     let entry = &node.entry;
     frame(digester, format!("{:?} {:o} {} {}", entry.kind, entry.mode, entry.uid, entry.gid).as_bytes());
+    frame(digester, &(entry.xattrs.len() as u64).to_le_bytes());
     for (name, value) in &entry.xattrs {
         frame(digester, name);
         frame(digester, value);
@@ -281,27 +288,41 @@ fn object(
         }
         EntryKind::CharDevice | EntryKind::BlockDevice => frame(digester, format!("{:?}", entry.rdev).as_bytes()),
         EntryKind::File => {
+            // Another name of a file that came before stands for its content. A context's tree numbers only files
+            // with several names, a stage's numbers all: the number itself must not count.
+            links.files += 1;
             if let Some(inode) = node.inode {
-                let next = inodes.len() as u64;
-                let key = (inode.0 ^ (number as u64) << 56, inode.1);
-                let seen = *inodes.entry(key).or_insert(next);
-                frame(digester, &seen.to_le_bytes());
-                if seen != next {
+                let number = *links.numbers.entry(inode).or_insert(links.files);
+                if number != links.files {
+                    frame(digester, b"link");
+                    frame(digester, &number.to_le_bytes());
                     return Ok(());
                 }
             }
-            frame(digester, &entry.size.to_le_bytes());
-            let mut reader = selection.tree.open(&entry.path)?.take(entry.size);
-            let mut buffer = [0_u8; 64 << 10];
-            loop {
-                let count = reader.read(&mut buffer).map_err(|e| BuildError::io("read", &entry.path, e))?;
-                if count == 0 {
-                    break;
-                }
-                digester.update(&buffer[..count]);
-            }
+            frame(digester, b"content");
+            content(digester, selection, entry)?;
         }
         _ => {}
     }
     Ok(())
+}
+
+/// The size and the bytes of a file. One that shrinks meanwhile would have the bytes of another file's key.
+fn content(digester: &mut Digester, selection: &Selection, entry: &layer::Entry) -> Result<()> {
+    digester.update(&entry.size.to_le_bytes());
+    let mut reader = selection.tree.open(&entry.path)?.take(entry.size);
+    let mut buffer = [0_u8; 64 << 10];
+    let mut total = 0;
+    loop {
+        let count = reader.read(&mut buffer).map_err(|e| BuildError::io("read", &entry.path, e))?;
+        if count == 0 {
+            break;
+        }
+        digester.update(&buffer[..count]);
+        total += count as u64;
+    }
+    if total == entry.size {
+        return Ok(());
+    }
+    Err(layer_error(layer::Error::Changed { path: entry.path.clone(), expected: entry.size, got: total }))
 }
