@@ -33,14 +33,14 @@ pub mod view;
 pub mod walk;
 mod wire;
 
-pub use apply::{Applied, ApplyOptions, Owners, Whiteouts, apply};
+pub use apply::{Applied, ApplyOptions, Owners, TreeWriter, Whiteouts, apply};
 pub use blob::{LayerBlob, LayerWriter, recompress};
 pub use codec::{Compression, decompress, decompress_any, detect_archive};
 pub use copy::copy_tree;
 pub use entry::{Entry, Kind, Time, Xattrs};
 pub use error::{Error, Result};
 pub use owner::{AttrSource, AttrTable, Attrs, FileKey, OwnerSink};
-pub use pack::{PackOptions, pack_changes, pack_tree, pack_upper};
+pub use pack::{PackOptions, pack_changes, pack_toc, pack_tree, pack_upper, scan_upper};
 pub use table::{Change, Changes, ScanOptions, Table};
 pub use tar_writer::TarWriter;
 pub use toc::{Content, Toc, TocItem};

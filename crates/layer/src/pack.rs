@@ -44,6 +44,55 @@ pub struct PackOptions<'a> {
     pub below: Option<&'a View>,
 }
 
+/// The table of contents that [`pack_upper`] would give, but for the places of contents, which are all 0: nothing is
+/// read but directories and attributes. [`pack_toc`] makes the tar from it, with the same bytes.
+pub fn scan_upper(upper: BorrowedFd<'_>, options: &PackOptions<'_>) -> Result<Toc> {
+    let top = fs::open_dir(upper, c".").at("open", Path::new(""))?;
+    let mut packer = Packer::<std::io::Sink>::new(None, options, true);
+    packer.walk(top)?;
+    Ok(packer.toc)
+}
+
+/// Packs the objects of a table whose contents lie in a directory under the same paths, as
+/// [`scan_upper`] describes them. Whiteouts get `whiteout_time`, or 0.
+pub fn pack_toc<W: Write>(
+    root: BorrowedFd<'_>,
+    toc: &Toc,
+    out: &mut TarWriter<W>,
+    whiteout_time: Option<i64>,
+) -> Result<()> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags};
+    out.set_whiteout_time(whiteout_time.unwrap_or(0));
+    let strict = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // The directory of the file before: names in it need no path.
+    let mut open: Option<(&Path, OwnedFd)> = None;
+    for item in &toc.items {
+        match item {
+            TocItem::Whiteout(path) => out.whiteout(path)?,
+            TocItem::Opaque(path) => out.opaque(path)?,
+            TocItem::Entry { entry, .. } if entry.kind == Kind::File && entry.size > 0 => {
+                let Some((parent, name)) = crate::entry::split(&entry.path) else { continue };
+                let dir = match open.take().filter(|(path, _)| *path == parent) {
+                    Some((_, fd)) => fd,
+                    None => {
+                        let path = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+                        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                        rustix::fs::openat2(root, path, flags, Mode::empty(), strict).at("open", parent)?
+                    }
+                };
+                let file = rustix::fs::openat(&dir, name, flags, Mode::empty()).at("open", &entry.path)?;
+                out.append(entry, &mut std::fs::File::from(file))?;
+                open = Some((parent, dir));
+            }
+            TocItem::Entry { entry, .. } => {
+                out.append(entry, &mut std::io::empty())?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Packs the upper directory of an overlayfs mount. Write `out`'s end with [`TarWriter::finish`].
 pub fn pack_upper<W: Write>(upper: BorrowedFd<'_>, out: &mut TarWriter<W>, options: &PackOptions<'_>) -> Result<Toc> {
     pack(upper, out, options, true)
@@ -61,7 +110,7 @@ fn pack<W: Write>(
     overlay: bool,
 ) -> Result<Toc> {
     let top = fs::open_dir(root, c".").at("open", Path::new(""))?;
-    let mut packer = Packer::new(out, options, overlay);
+    let mut packer = Packer::new(Some(out), options, overlay);
     packer.walk(top)?;
     Ok(packer.toc)
 }
@@ -74,7 +123,7 @@ pub fn pack_changes<W: Write>(
     table: &mut Table,
     options: &PackOptions<'_>,
 ) -> Result<Toc> {
-    let mut packer = Packer::new(out, options, false);
+    let mut packer = Packer::new(Some(out), options, false);
     // Directories on the way to the current path, outermost first.
     let mut open = vec![(PathBuf::new(), fs::open_dir(root, c".").at("open", Path::new(""))?)];
     for (path, change) in &changes.items {
@@ -122,7 +171,8 @@ struct Frame {
 }
 
 struct Packer<'a, W: Write> {
-    out: &'a mut TarWriter<W>,
+    /// Nothing where only the table is wanted.
+    out: Option<&'a mut TarWriter<W>>,
     options: &'a PackOptions<'a>,
     excluded: HashSet<&'a Path>,
     overlay: bool,
@@ -136,8 +186,10 @@ struct Packer<'a, W: Write> {
 }
 
 impl<'a, W: Write> Packer<'a, W> {
-    fn new(out: &'a mut TarWriter<W>, options: &'a PackOptions<'a>, overlay: bool) -> Self {
-        out.set_whiteout_time(options.clamp_mtime.unwrap_or(0));
+    fn new(mut out: Option<&'a mut TarWriter<W>>, options: &'a PackOptions<'a>, overlay: bool) -> Self {
+        if let Some(out) = &mut out {
+            out.set_whiteout_time(options.clamp_mtime.unwrap_or(0));
+        }
         let excluded = options.exclude.iter().map(PathBuf::as_path).collect();
         Self {
             out,
@@ -219,7 +271,9 @@ impl<'a, W: Write> Packer<'a, W> {
         }
         // Without knowledge of what lies below, the marker says it all.
         if opaque && self.options.below.is_none() {
-            self.out.opaque(&path)?;
+            if let Some(out) = &mut self.out {
+                out.opaque(&path)?;
+            }
             self.toc.items.push(TocItem::Opaque(path.clone()));
         }
         // Complete is what hides a lower directory, and what lies in such a one.
@@ -248,10 +302,11 @@ impl<'a, W: Write> Packer<'a, W> {
         // The content is needed for the capability of further names, too.
         let is_file = fs::kind(stat) == Some(Kind::File);
         let wants_xattr = is_file && self.options.xattrs != XattrPolicy::None;
-        let reads = entry.kind == Kind::File && first && entry.size > 0;
-        let file = if reads || wants_xattr { Some(walk::open(dir, name, path)?) } else { None };
-        if is_file && let Some(file) = &file {
-            let on_disk = walk::xattrs(XattrOf::Fd(file.as_fd()), Kind::File, self.options.xattrs, path)?;
+        let reads = entry.kind == Kind::File && first && entry.size > 0 && self.out.is_some();
+        let file = if reads { Some(walk::open(dir, name, path)?) } else { None };
+        if wants_xattr {
+            let of = file.as_ref().map_or(XattrOf::At(dir, name), |file| XattrOf::Fd(file.as_fd()));
+            let on_disk = walk::xattrs(of, Kind::File, self.options.xattrs, path)?;
             merge(&mut entry, on_disk);
         }
         self.write(entry, file)
@@ -316,9 +371,13 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     fn append(&mut self, entry: Entry, file: Option<std::fs::File>) -> Result<()> {
-        let offset = match file {
-            Some(mut file) => self.out.append(&entry, &mut file)?,
-            None => self.out.append(&entry, &mut std::io::empty())?,
+        let offset = match (&mut self.out, file) {
+            (Some(out), Some(mut file)) => out.append(&entry, &mut file)?,
+            (Some(out), None) => out.append(&entry, &mut std::io::empty())?,
+            (None, _) => {
+                crate::tar_writer::check(&entry)?;
+                0
+            }
         };
         let offset = if entry.kind == Kind::File { offset } else { 0 };
         if entry.kind == Kind::Dir {
@@ -333,7 +392,9 @@ impl<'a, W: Write> Packer<'a, W> {
             return Ok(());
         }
         self.flush_held(path)?;
-        self.out.whiteout(path)?;
+        if let Some(out) = &mut self.out {
+            out.whiteout(path)?;
+        }
         self.toc.items.push(TocItem::Whiteout(path.to_owned()));
         Ok(())
     }

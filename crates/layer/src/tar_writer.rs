@@ -178,6 +178,11 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
+/// Whether an entry can be stored.
+pub(crate) fn check(entry: &Entry) -> Result<()> {
+    Fields::new(entry).map(drop)
+}
+
 fn stream(source: io::Error) -> Error {
     Error::Stream { verb: "write the layer", source }
 }

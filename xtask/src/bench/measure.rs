@@ -11,13 +11,24 @@ pub(super) struct Sample {
     pub(super) wall: f64,
     /// Peak resident bytes of the builder's process, where it is one process that ends with the build.
     pub(super) peak: Option<u64>,
+    /// Processor seconds of the builder and of what it ran, where they are its children.
+    pub(super) cpu: Option<f64>,
+}
+
+/// Processor seconds, user and system, of all children that have ended.
+fn children() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = after_name.split_whitespace().skip(13).take(2).filter_map(|field| field.parse::<f64>().ok());
+    // A tick is a hundredth of a second wherever Linux runs.
+    ticks.sum::<f64>() / 100.0
 }
 
 /// Runs a command and watches the largest resident size of its process.
 pub(super) fn sample(command: &mut Command, memory: bool) -> Result<Sample, Failure> {
     let log = tempfile::NamedTempFile::new()?;
     command.stdin(Stdio::null()).stdout(log.reopen()?).stderr(log.reopen()?);
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), children());
     let mut child = command.spawn()?;
     let status = format!("/proc/{}/status", child.id());
     let mut peak = None;
@@ -35,7 +46,8 @@ pub(super) fn sample(command: &mut Command, memory: bool) -> Result<Sample, Fail
     };
     let wall = start.elapsed().as_secs_f64();
     if exit.success() {
-        return Ok(Sample { wall, peak });
+        let cpu = memory.then(|| children() - before);
+        return Ok(Sample { wall, peak, cpu });
     }
     let text = std::fs::read_to_string(log.path()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();

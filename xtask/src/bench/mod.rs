@@ -42,7 +42,7 @@ pub(crate) fn main(words: &[&str]) -> Result<(), Failure> {
         eprintln!("{}", table.lines().last().unwrap_or_default());
     }
     println!(
-        "{table}\nwall seconds, median of {} rounds; in brackets: ratio to BuildKit; peak memory\n",
+        "{table}\nwall seconds, median of {} rounds; in brackets: ratio to BuildKit; processor seconds and peak memory of ours\n",
         options.rounds
     );
     println!("{}", floors()?);
@@ -114,7 +114,9 @@ fn row(workload: &Workload, contenders: &[Box<dyn Contender>], samples: &[Vec<Sa
         let ratio = reference.map_or_else(String::new, |reference| format!(" ({:.2})", seconds / reference));
         let memory = list.iter().filter_map(|sample| sample.peak).max();
         let memory = memory.map_or_else(String::new, |bytes| format!(" {} MB", bytes / 1_000_000));
-        let _ = write!(line, " {seconds:.2}{ratio}{memory} |");
+        let cpu: Vec<f64> = list.iter().filter_map(|sample| sample.cpu).collect();
+        let cpu = if cpu.is_empty() { String::new() } else { format!(" cpu {:.2}", median(cpu)) };
+        let _ = write!(line, " {seconds:.2}{ratio}{cpu}{memory} |");
     }
     line + "\n"
 }

@@ -25,6 +25,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
     Workload { name: "smallfiles", make: small_files, warm_ups: 0, touch: nothing, check: has_small_files },
     Workload { name: "copyonly", make: copy_only, warm_ups: 0, touch: nothing, check: has_program },
     Workload { name: "bigcopy", make: big_copy, warm_ups: 0, touch: nothing, check: has_big_copy },
+    Workload { name: "packages", make: packages, warm_ups: 0, touch: nothing, check: has_packages },
     Workload { name: "bigcontext", make: big_context, warm_ups: 0, touch: nothing, check: has_big_context },
     Workload { name: "parallel", make: parallel, warm_ups: 0, touch: nothing, check: has_parallel },
     Workload { name: "unpack", make: unpack, warm_ups: 0, touch: nothing, check: has_unpacked },
@@ -150,6 +151,38 @@ fn big_copy(context: &Path, _: &Registry) -> Result<(), Failure> {
 
 fn has_big_copy(image: &Image) -> Result<(), Failure> {
     expect(image, &["data/big/15", "data/small/99/9999"])
+}
+
+/// Twelve packages of 250 files each, installed by dpkg.
+fn packages(context: &Path, registry: &Registry) -> Result<(), Failure> {
+    debian(registry)?;
+    put(context, "Dockerfile", "FROM debian\nCOPY debs /debs\nRUN dpkg -i /debs/*.deb && rm -r /debs\n")?;
+    fs::create_dir_all(context.join("debs"))?;
+    for package in 0..12_u64 {
+        let tree = tempfile::tempdir()?;
+        let control = format!(
+            "Package: bench{package}\nVersion: 1\nArchitecture: all\nMaintainer: bench <bench@example.org>\n\
+             Description: files for a bench\n"
+        );
+        put(tree.path(), "DEBIAN/control", control)?;
+        fs::set_permissions(tree.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        for number in 0..250_u64 {
+            let size = if number == 0 { 4_000_000 } else { 8_000 };
+            let name = format!("usr/share/bench{package}/{}/{number}", number % 10);
+            put(tree.path(), &name, half_random(package * 1_000 + number, size))?;
+        }
+        let deb = context.join(format!("debs/bench{package}.deb"));
+        let mut command = std::process::Command::new("dpkg-deb");
+        command.args(["--root-owner-group", "-Zgzip", "-z1", "--build"]).arg(tree.path()).arg(deb);
+        if !command.stdout(std::process::Stdio::null()).status()?.success() {
+            return Err("dpkg-deb failed".into());
+        }
+    }
+    Ok(())
+}
+
+fn has_packages(image: &Image) -> Result<(), Failure> {
+    expect(image, &["usr/share/bench0/0/0", "usr/share/bench11/9/249", "var/lib/dpkg/info/bench11.list"])
 }
 
 /// A hundred thousand files, of which .dockerignore leaves one in a hundred.

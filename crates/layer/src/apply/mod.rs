@@ -7,7 +7,10 @@
 //! skipped; times before 1970 become 1970; directories get their times at the end.
 
 mod attrs;
+mod place;
 mod tree;
+
+pub use place::TreeWriter;
 
 use crate::entry::{Entry, Kind, Time};
 use crate::error::{Context, Error, Result};
@@ -157,8 +160,39 @@ pub fn apply_buffered(tar: impl BufRead, root: BorrowedFd<'_>, options: &mut App
     })
 }
 
-struct Unpacker<'a, R> {
-    reader: TarReader<R>,
+/// Where the bytes of files come from.
+trait Contents {
+    /// Fills the file that was just made for an entry.
+    fn fill(&mut self, file: BorrowedFd<'_>, path: &Path, entry: &Entry, sparse: Option<&[(u64, u64)]>) -> Result<()>;
+}
+
+impl<R: BufRead> Contents for TarReader<R> {
+    fn fill(&mut self, file: BorrowedFd<'_>, path: &Path, entry: &Entry, sparse: Option<&[(u64, u64)]>) -> Result<()> {
+        let Some(pieces) = sparse else {
+            loop {
+                let data = self.content(usize::MAX)?;
+                if data.is_empty() {
+                    return Ok(());
+                }
+                let count = rustix::io::write(file, data).at("write", path)?;
+                self.used(count);
+            }
+        };
+        for (place, length) in pieces {
+            let (mut at, end) = (*place, place + length);
+            while at < end {
+                let data = self.content(usize::try_from(end - at).unwrap_or(usize::MAX))?;
+                let count = rustix::io::pwrite(file, data, at).at("write", path)?;
+                self.used(count);
+                at += count as u64;
+            }
+        }
+        rustix::fs::ftruncate(file, entry.size).at("set the length of", path)
+    }
+}
+
+struct Unpacker<'a, C> {
+    reader: C,
     tree: Tree,
     setter: Setter<'a>,
     toc: Toc,
@@ -167,7 +201,7 @@ struct Unpacker<'a, R> {
     atime: bool,
 }
 
-impl<R: BufRead> Unpacker<'_, R> {
+impl<R: BufRead> Unpacker<'_, TarReader<R>> {
     fn one(&mut self, header: Header) -> Result<()> {
         let Some(path) = entry_path(&header.path, self.literal)? else { return Ok(()) };
         if !self.literal {
@@ -191,16 +225,23 @@ impl<R: BufRead> Unpacker<'_, R> {
         if let Some((uid, gid)) = self.chown {
             (entry.uid, entry.gid) = (uid, gid);
         }
+        self.put(&entry, header.sparse.as_deref(), atime)?;
+        self.toc.items.push(TocItem::Entry { entry, content });
+        Ok(())
+    }
+}
+
+impl<C: Contents> Unpacker<'_, C> {
+    fn put(&mut self, entry: &Entry, sparse: Option<&[(u64, u64)]>, atime: Time) -> Result<()> {
         let (parent, last, name) = last_name(&entry.path)?;
         let dir = self.tree.parent(parent, &mut self.setter)?;
         let resolved = dir.join(last);
         let opaque = self.tree.unwhite(&dir, &name, &resolved)?;
-        self.create(&dir, &name, &resolved, &entry, &header, atime)?;
+        self.create(&dir, &name, &resolved, entry, sparse, atime)?;
         if opaque && entry.kind == Kind::Dir {
             self.tree.set_opaque(dir.fd(), &name, &resolved)?;
         }
         self.tree.mark(resolved, self.toc.items.len());
-        self.toc.items.push(TocItem::Entry { entry, content });
         Ok(())
     }
 
@@ -233,7 +274,7 @@ impl<R: BufRead> Unpacker<'_, R> {
         name: &CStr,
         path: &Path,
         entry: &Entry,
-        header: &Header,
+        sparse: Option<&[(u64, u64)]>,
         atime: Time,
     ) -> Result<()> {
         let mtime = bound(entry.mtime);
@@ -246,7 +287,7 @@ impl<R: BufRead> Unpacker<'_, R> {
             Kind::File => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let file = self.fresh(dir, name, path, |fd| rustix::fs::openat(fd, name, flags, mode))?;
-                self.content(file.as_fd(), path, header)?;
+                self.reader.fill(file.as_fd(), path, entry, sparse)?;
                 object.fd = Some(file.as_fd());
                 self.setter.set(&object, entry, atime)
             }
@@ -301,29 +342,6 @@ impl<R: BufRead> Unpacker<'_, R> {
             }
             other => other.at("create", path),
         }
-    }
-
-    fn content(&mut self, file: BorrowedFd<'_>, path: &Path, header: &Header) -> Result<()> {
-        let Some(pieces) = &header.sparse else {
-            loop {
-                let data = self.reader.content(usize::MAX)?;
-                if data.is_empty() {
-                    return Ok(());
-                }
-                let count = rustix::io::write(file, data).at("write", path)?;
-                self.reader.used(count);
-            }
-        };
-        for (place, length) in pieces {
-            let (mut at, end) = (*place, place + length);
-            while at < end {
-                let data = self.reader.content(usize::try_from(end - at).unwrap_or(usize::MAX))?;
-                let count = rustix::io::pwrite(file, data, at).at("write", path)?;
-                self.reader.used(count);
-                at += count as u64;
-            }
-        }
-        rustix::fs::ftruncate(file, header.size).at("set the length of", path)
     }
 
     /// True when the node was made, false when a file stands for it.

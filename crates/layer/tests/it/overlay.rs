@@ -84,6 +84,11 @@ fn an_upper_directory_becomes_a_layer() {
         let toc = layer::pack_upper(open(&at("upper")).as_fd(), &mut tar, &options).unwrap();
         let tar = tar.finish().unwrap();
         assert_eq!(Toc::scan(&tar[..], &layer::apply::Limits::default()).unwrap(), toc);
+        // In two steps: first the table, from which the tar can be made at any time.
+        let first = layer::scan_upper(open(&at("upper")).as_fd(), &options).unwrap();
+        let mut later = TarWriter::new(Vec::new());
+        layer::pack_toc(open(&at("upper")).as_fd(), &first, &mut later, None).unwrap();
+        assert!(later.finish().unwrap() == tar, "the tar differs");
         // On a flat tree.
         let flat = at(if below.is_some() { "flat1" } else { "flat2" });
         unpack(&[&base, &tar], &flat);
