@@ -86,7 +86,7 @@ impl BuildError {
         if error.kind() == std::io::ErrorKind::StorageFull {
             this = this.hint("free space on that volume, or choose another place with --root");
         }
-        this.caused_by(error)
+        this
     }
 
     /// Marks the place in the Dockerfile, unless one is marked already.

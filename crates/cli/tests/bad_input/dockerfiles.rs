@@ -110,11 +110,14 @@ fn an_invalid_stage_name() {
 fn an_invalid_image_name() {
     insta::assert_snapshot!(Case::dockerfile("FROM Alpine:3.20\n").build("."), @r#"
     exit 1
+    warning: InvalidDefaultArgInFrom: Default value for ARG Alpine:3.20 results in empty or invalid base image name (line 1)
     error: failed to parse stage name "Alpine:3.20": a repository's name must be lower case
      --> Dockerfile:1:6
       |
     1 | FROM Alpine:3.20
       |      ^^^^^^^^^^^
+      |
+      = help: write "alpine:3.20"
     "#);
 }
 
@@ -122,6 +125,7 @@ fn an_invalid_image_name() {
 fn an_undefined_variable_in_from() {
     insta::assert_snapshot!(Case::dockerfile("FROM ${BASE}\n").build("."), @r#"
     exit 1
+    warning: InvalidDefaultArgInFrom: Default value for ARG ${BASE} results in empty or invalid base image name (line 1)
     error: base name (${BASE}) should not be blank
      --> Dockerfile:1:6
       |

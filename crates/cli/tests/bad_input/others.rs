@@ -69,7 +69,7 @@ fn a_docker_configuration_that_is_broken() {
 fn a_store_below_a_file() {
     insta::assert_snapshot!(Case::new().run("build --progress quiet --root Dockerfile/store ."), @r#"
     exit 1
-    error: cannot make the store's directory DIR/Dockerfile/store/blobs/sha256: Not a directory (os error 20)
+    error: cannot make the store's directory DIR/Dockerfile/store/blobs/sha256: Not a directory
       hint: choose a directory that you can write with --root or COOPERAGE_ROOT
     "#);
 }

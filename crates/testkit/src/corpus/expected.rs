@@ -120,9 +120,20 @@ struct KnownCase {
 }
 
 impl Known {
-    /// The list in the repository. Every entry must name a case that exists.
+    /// The list in the repository, `KNOWN.toml`. Every entry must name a case that exists.
     pub fn load() -> Result<Self> {
-        let path = repository().join("tests/dockerfiles/KNOWN.toml");
+        Self::read("KNOWN.toml")
+    }
+
+    /// The same, with the list of an isolation, `KNOWN.NAME.toml`, added.
+    pub fn load_for(isolation: &str) -> Result<Self> {
+        let mut known = Self::load()?;
+        known.0.extend(Self::read(&format!("KNOWN.{isolation}.toml"))?.0);
+        Ok(known)
+    }
+
+    fn read(name: &str) -> Result<Self> {
+        let path = repository().join("tests/dockerfiles").join(name);
         let text = fs::read_to_string(&path).map_err(Error::at(path.display()))?;
         let known: Self = toml::from_str(&text).map_err(Error::at(path.display()))?;
         match known.0.keys().find(|name| !path.with_file_name(name).join("case.toml").exists()) {
