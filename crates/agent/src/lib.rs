@@ -26,6 +26,7 @@ mod loader;
 mod names;
 mod paths;
 mod perms;
+mod proc;
 mod signals;
 mod sockets;
 mod stat;

@@ -98,7 +98,8 @@ pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32, mask: u64) -> R {
         if table().header().fifos.load(Relaxed) != 0 {
             return interruptible(mask, || paths::open(dir, path, flags, 0));
         }
-        return paths::open(dir, path, flags, 0);
+        let fd = paths::open(dir, path, flags, 0)?;
+        return crate::proc::as_the_guest_sees(path, fd, flags);
     }
     let wanted = mode & 0o7777 & !creds().umask;
     let real = wanted | 0o600;
@@ -216,7 +217,7 @@ pub fn sys_mkdir(dir: i32, path: usize, mode: u32) -> R {
     let setgid = table().header().setgid_dirs.load(Relaxed) != 0;
     at_parent(dir, text.c(), |dir, name| {
         if !perms::is_superuser() {
-            perms::change(dir)?;
+            perms::create(dir, name)?;
         }
         // SAFETY: the name ends with NUL.
         unsafe { call!(nr::MKDIRAT, dir, name.as_ptr(), real) }?;
@@ -257,7 +258,7 @@ pub fn sys_mknod(dir: i32, path: usize, mode: u32, dev: u64) -> R {
     }
     at_parent(dir, text.c(), |dir, name| {
         if !perms::is_superuser() {
-            perms::change(dir)?;
+            perms::create(dir, name)?;
         }
         let node = if device { S_IFREG } else { kind };
         // SAFETY: the name ends with NUL.
@@ -310,7 +311,7 @@ pub fn sys_symlink(target: usize, dir: i32, path: usize) -> R {
     let setgid = table().header().setgid_dirs.load(Relaxed) != 0;
     at_parent(dir, text.c(), |dir, name| {
         if !perms::is_superuser() {
-            perms::change(dir)?;
+            perms::create(dir, name)?;
         }
         // SAFETY: both strings end with NUL.
         unsafe { call!(nr::SYMLINKAT, to.c().as_ptr(), dir, name.as_ptr()) }?;
@@ -376,7 +377,7 @@ pub fn sys_link(old_dir: i32, old: usize, new_dir: i32, new: usize, flags: u32) 
     let source = fd_path(fd.get());
     at_parent(new_dir, to.c(), |dir, name| {
         if !perms::is_superuser() {
-            perms::change(dir)?;
+            perms::create(dir, name)?;
         }
         // SAFETY: both strings end with NUL.
         unsafe { call!(nr::LINKAT, AT_FDCWD, source.c().as_ptr(), dir, name.as_ptr(), AT_SYMLINK_FOLLOW) }

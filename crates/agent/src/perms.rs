@@ -95,6 +95,15 @@ pub fn search(dir: i32, path: &CStr) -> R<()> {
     Ok(())
 }
 
+/// Checks that a name may be made in a directory. One that is there already is said to be there first, as the kernel
+/// does.
+pub fn create(dir: i32, name: &CStr) -> R<()> {
+    if statx(dir, name, crate::sys::AT_SYMLINK_NOFOLLOW).is_ok() {
+        return Err(Errno::EEXIST);
+    }
+    change(dir)
+}
+
 /// Checks that names in a directory may be changed.
 pub fn change(dir: i32) -> R<()> {
     let mut stat = if dir == AT_FDCWD { statx(AT_FDCWD, c".", 0)? } else { fstatx(dir)? };
