@@ -161,7 +161,7 @@ pub(crate) struct PlaceArgs {
     /// How RUN steps are confined: auto, namespaces, chroot or intercept [env: COOPERAGE_ISOLATION]
     #[arg(long, value_name = "MODE", help_heading = "Place")]
     pub(crate) isolation: Option<String>,
-    /// How many steps run at once (default: the number of CPUs)
+    /// How many steps run at once (default: 16)
     #[arg(long, value_name = "N", help_heading = "Place")]
     pub(crate) max_parallelism: Option<usize>,
 }
