@@ -44,6 +44,14 @@ pub(crate) fn keep_default() -> Result<()> {
     rustix::thread::set_capabilities(None, sets)
 }
 
+/// Gives every capability up, for this process and, with no_new_privs, for all that it executes.
+pub(crate) fn drop_all() -> rustix::io::Result<()> {
+    let _ = rustix::thread::clear_ambient_capability_set();
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    rustix::thread::set_capabilities(None, sets)
+}
+
 /// Whether the process has this capability now.
 pub(crate) fn have(capability: CapabilitySet) -> bool {
     rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))

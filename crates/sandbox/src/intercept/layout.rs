@@ -12,10 +12,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use agent::protocol::{MOUNT_FILE, MOUNT_PROC, MOUNT_READ_ONLY, MOUNT_SYSTEM};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 
 use crate::child::{Context, Setup};
 use crate::error::SetupError;
+use crate::intercept::table::FileKey;
 use crate::mountpoint::Made;
 use crate::root::Root;
 use crate::spec::{MountKind, Spec};
@@ -47,6 +48,8 @@ pub(crate) struct Doors {
     made: Made,
     scratch: Option<PathBuf>,
     tree: PathBuf,
+    /// Owners of files in memory, which the builder's user may not give away for real.
+    pub(crate) owners: Vec<(FileKey, (u32, u32))>,
 }
 
 impl Doors {
@@ -164,7 +167,7 @@ impl<'a> Builder<'a> {
                 let dir = self.scratch(*mode)?;
                 self.add(target, &dir, 0)
             }
-            MountKind::File { content, mode, .. } => self.file_in_memory(target, content, *mode),
+            MountKind::File { content, mode, uid, gid } => self.file_in_memory(target, content, *mode, (*uid, *gid)),
             MountKind::Socket { source } => {
                 let source = source.canonicalize().context(|| format!("find the socket {}", source.display()))?;
                 self.add(target, &source, MOUNT_FILE)
@@ -196,7 +199,7 @@ impl<'a> Builder<'a> {
         Ok(dir)
     }
 
-    fn file_in_memory(&mut self, target: &Path, content: &[u8], mode: u32) -> Setup<()> {
+    fn file_in_memory(&mut self, target: &Path, content: &[u8], mode: u32, owner: (u32, u32)) -> Setup<()> {
         let action = || format!("make the file {} in memory", target.display());
         let fd = rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC).context(action)?;
         let mut rest = content;
@@ -205,6 +208,12 @@ impl<'a> Builder<'a> {
             rest = &rest[written..];
         }
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & 0o7777)).context(action)?;
+        if owner != (0, 0) {
+            let wanted = StatxFlags::INO | StatxFlags::BTIME;
+            let stat = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, wanted).context(action)?;
+            let (seconds, nanoseconds) = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
+            self.doors.owners.push((FileKey { ino: stat.stx_ino, seconds, nanoseconds }, owner));
+        }
         let (target, door) = self.close(target, false)?;
         let place = Place { target, source: PathBuf::new(), fd: Some(fd), flags: MOUNT_FILE, door, in_memory: true };
         self.push(place);
@@ -247,6 +256,7 @@ impl<'a> Builder<'a> {
         }
         let covered = self.places.iter().any(|place| canonical.starts_with(&place.target));
         if covered {
+            self.make_in_scratch(&canonical, dir).context(action)?;
             let door = self.door_of(&canonical);
             return Ok((canonical, door));
         }
@@ -256,6 +266,25 @@ impl<'a> Builder<'a> {
         self.doors.closed.push((path, stat.st_mode & 0o7777));
         self.open_doors.push(fd);
         Ok((canonical, stat.st_ino))
+    }
+
+    /// A mount point in a directory that is the step's own, such as /dev, is made there; in one that is the builder's
+    /// or the pod's nothing is changed.
+    fn make_in_scratch(&self, canonical: &Path, dir: bool) -> io::Result<()> {
+        let outer =
+            self.places.iter().filter(|p| canonical.starts_with(&p.target)).max_by_key(|p| p.target.as_os_str().len());
+        let (Some(outer), Some(base)) = (outer, &self.doors.scratch) else { return Ok(()) };
+        let path = outer.source.join(canonical.strip_prefix(&outer.target).unwrap_or(Path::new("")));
+        if !outer.source.starts_with(base) || path.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        if dir {
+            return std::fs::create_dir_all(&path);
+        }
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(&path, b"")
     }
 
     fn door_of(&self, canonical: &Path) -> u64 {

@@ -98,11 +98,20 @@ impl Step {
         };
         let tree = tree.canonicalize().context(|| format!("find the root file system {}", tree.display()))?;
         let path = table_path(&tree);
-        let known = OwnershipTable::load(&path).context(|| format!("read {}", path.display()))?;
-        let shared = Shared::new(&known)?;
+        let mut known = OwnershipTable::load(&path).context(|| format!("read {}", path.display()))?;
         let (places, doors) = layout::Builder::new(&tree)?.all(spec);
+        for (key, owner) in &doors.owners {
+            known.insert(*key, Remembered { owner: Some(*owner), ..Remembered::default() });
+        }
         let places = match places {
             Ok(places) => places,
+            Err(error) => {
+                let _ = doors.open();
+                return Err(error);
+            }
+        };
+        let shared = match Shared::new(&known) {
+            Ok(shared) => shared,
             Err(error) => {
                 let _ = doors.open();
                 return Err(error);
@@ -201,6 +210,8 @@ impl Step {
             no_network: spec.network == Network::None,
         });
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
+        // Doors are shut by permission bits, and the agent's answers must not be mixed with the kernel's for root.
+        crate::capability::drop_all().context(|| "drop capabilities")?;
         rules.apply()?;
         // The agent marks it again: it is to be closed by the second execve, not by the first.
         rustix::io::fcntl_setfd(&report, rustix::io::FdFlags::empty()).context(|| "keep the pipe open")?;
