@@ -39,4 +39,4 @@ mod vertices;
 pub use engine::{BuildResult, Engine, EngineOptions, LoadedDockerfile, PlatformResult};
 pub use error::{BuildError, Diagnostics, Kind, Result, StepFailure};
 pub use plan::{ImageOrigin, Images, ResolvedImage};
-pub use store::{ImageRecord, Store};
+pub use store::{CachedStep, ImageRecord, Part, PrunePolicy, Pruned, Store, Usage};

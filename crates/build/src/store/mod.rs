@@ -21,11 +21,13 @@
 //! Everything appears by rename, so that a process killed at any point leaves nothing half-made under a final name.
 //! Several processes may use one store: two that make the same thing make it twice, and the second rename loses.
 mod blobs;
+mod gc;
 mod layers;
 mod lock;
 mod records;
 
 pub(crate) use blobs::BlobFile;
+pub use gc::{CachedStep, Part, PrunePolicy, Pruned, Usage};
 pub(crate) use layers::{LayerId, LayerMeta, StoredBlob};
 pub(crate) use lock::{FileLock, Lock};
 pub use records::ImageRecord;
@@ -56,6 +58,18 @@ impl Store {
     /// # Errors
     /// Where the directory cannot be used, or holds a store of another format.
     pub fn open(root: &Path) -> Result<Self> {
+        Self::open_as(root, Lock::Shared)
+    }
+
+    /// Opens a store for collection: nobody else may use it meanwhile.
+    ///
+    /// # Errors
+    /// Where a build uses it, and as [`Store::open`].
+    pub fn open_exclusive(root: &Path) -> Result<Self> {
+        Self::open_as(root, Lock::Exclusive)
+    }
+
+    fn open_as(root: &Path, lock: Lock) -> Result<Self> {
         for dir in ["blobs/sha256", "layers", "diffs", "steps", "names", "images", "mounts", "tmp", "locks"] {
             let path = root.join(dir);
             fs::create_dir_all(&path).map_err(|e| {
@@ -80,7 +94,13 @@ impl Store {
             }
             Err(_) => true,
         };
-        let shared = FileLock::shared(&root.join("lock"))?;
+        let shared = match lock {
+            Lock::Shared => FileLock::shared(&root.join("lock"))?,
+            Lock::Exclusive => FileLock::try_exclusive(&root.join("lock"))?.ok_or_else(|| {
+                BuildError::new(crate::error::Kind::Io, format!("the store {} is in use by a build", root.display()))
+                    .hint("try again when it has ended")
+            })?,
+        };
         clear_abandoned(&root.join("tmp"));
         let (work, work_lock) = make_work(&root.join("tmp"))?;
         let store = Self { root, work, counter: AtomicU64::new(0), _work_lock: work_lock, _shared: shared };

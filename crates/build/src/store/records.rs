@@ -58,7 +58,10 @@ impl Store {
 
     /// The record of a step, where its layer is still there.
     pub(crate) fn step(&self, key: &Key) -> Option<StepRecord> {
-        let record: StepRecord = self.record(self.step_path(key))?;
+        let path = self.step_path(key);
+        let record: StepRecord = self.record(path.clone())?;
+        // The time of the file is that of the last use: collection takes the oldest.
+        let _ = fs::File::open(&path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
         match &record.layer {
             Some(id) => self.layer(id).map(|_| record),
             None => Some(record),

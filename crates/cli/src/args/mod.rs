@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Check(crate::commands::check::CheckArgs),
     /// Say which isolation works in this place, and what would unlock a better one
     Doctor(crate::commands::doctor::DoctorArgs),
+    /// Look after the store: list, measure and remove cached steps
+    Cache(crate::commands::cache::CacheArgs),
     /// Look at images in the store and in registries
     Image(crate::commands::image::ImageArgs),
     /// Store credentials for a registry
