@@ -9,6 +9,7 @@
 //! * [`bases`]: base images made from Debian packages, cached between runs
 //! * [`Image`] and [`flatten()`]: any image as a table of files, layers applied the slow and obvious way
 //! * [`ConfigFacts`], [`compare()`]: two images' differences in words
+//! * [`Pod`]: a command in a pod as Kubernetes starts it, from the restricted one up
 //! * [`Cooperage`], [`BuildKit`], [`Buildah`]: builders behind one call, [`Builder::build`]
 //! * [`corpus`]: the table of Dockerfiles under `tests/dockerfiles`, recorded with a real BuildKit
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod corpus;
 mod flatten;
 mod image;
 mod paths;
+pub mod pod;
 mod registry;
 
 pub use buildah::Buildah;
@@ -40,4 +42,5 @@ pub use cooperage::Cooperage;
 pub use flatten::{FileFacts, Files, Kind, flatten};
 pub use image::Image;
 pub use paths::{DEBIAN_TOOLS, REGISTRY_TOOLS, available, cache_dir, is_root, repository};
+pub use pod::{Overlay, Pod, PodKind, PodSpec};
 pub use registry::{Registry, RegistryOptions};
