@@ -55,6 +55,7 @@ impl<'a> Setter<'a> {
             Owners::Real => (Policy::Real, None),
             Owners::Fallback(sink) => (Policy::Fallback, Some(&mut **sink)),
             Owners::Recorded(sink) => (Policy::Recorded, Some(&mut **sink)),
+            Owners::Listed => (Policy::Recorded, None),
             Owners::Ignored => (Policy::Ignored, None),
         };
         // Reborrowed as a plain trait object.

@@ -53,6 +53,9 @@ pub enum Owners<'a> {
     Fallback(&'a mut dyn OwnerSink),
     /// Nothing is tried; the sink takes every owner but 0:0 and every mode that is not on disk. Files and directories stay readable for the process.
     Recorded(&'a mut dyn OwnerSink),
+    /// As `Recorded` with nobody to tell: the table of contents says what the files claim to be. For trees that only
+    /// this process reads.
+    Listed,
     /// Owners are dropped: everything belongs to the process. Devices are an error.
     Ignored,
 }
