@@ -12,12 +12,7 @@ use std::sync::Arc;
 /// placeholders for devices: the table of contents says what things are.
 pub(crate) fn unpack(from: impl Read + Send, dir: &Path) -> Result<Toc> {
     let root = open_dir(dir)?;
-    let mut forgotten = layer::AttrTable::new();
-    let mut options = ApplyOptions {
-        whiteouts: Whiteouts::Literal,
-        owners: Owners::Recorded(&mut forgotten),
-        ..ApplyOptions::default()
-    };
+    let mut options = ApplyOptions { whiteouts: Whiteouts::Literal, owners: Owners::Listed, ..ApplyOptions::default() };
     let tar = layer::decompress_any(from).map_err(layer_error)?;
     let applied = layer::apply(tar, root.as_fd(), &mut options)
         .map_err(|e| BuildError::new(Kind::Input, e.to_string()).caused_by(e))?;

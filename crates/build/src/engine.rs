@@ -206,6 +206,7 @@ impl Engine {
         let named = NamedTrees::new();
         let (store, client) = (Arc::clone(&self.store), self.client.clone());
         let layers = Arc::new(Layers::new(store, client, events.clone(), self.real_owners, stop.clone()));
+        let _packing = crate::snapshot::PackingGuard(Arc::clone(&layers));
         let mut results = Vec::new();
         let mut epoch = None;
         for platform in &platforms {

@@ -3,19 +3,27 @@
 //! A chain is a list of layers, the lowest first. Base layers are fetched when a form of them is asked for that the
 //! store does not hold: download, check, inflate and unpack are one pass, and a lock file per layer keeps two
 //! processes from doing it twice.
+mod pack;
+mod reader;
+
+pub(crate) use pack::PackingGuard;
+
 use crate::error::{BuildError, Kind, Result};
 use crate::event::{Event, Events, VertexId};
 use crate::images::registry_error;
 use crate::plan::{ImageOrigin, ResolvedImage};
-use crate::store::{BlobFile, FileLock, LayerId, LayerMeta, Lock, Store, StoredBlob, remove_tree};
+use crate::store::{FileLock, LayerId, LayerMeta, Lock, Store, StoredBlob, remove_tree};
 use crate::tree::{ContentSource, SnapshotTree};
+use layer::codec::ReadAhead;
 use layer::{ApplyOptions, Owners, Toc, View, Whiteouts};
+use oci::Descriptor;
 use oci::media_type::{self, Compression};
-use oci::{Descriptor, Digest, Digester};
+use pack::Packing;
+use reader::LayerReader;
 use rustix::fs::{Mode, OFlags};
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +56,9 @@ pub(crate) struct Layers {
     /// Ends waiting for other builds.
     stop: sandbox::CancelToken,
     tocs: Mutex<HashMap<LayerId, Arc<Toc>>>,
+    /// Merged views of chains, for the steps that come next.
+    views: Mutex<Vec<(Vec<LayerId>, Arc<View>)>>,
+    packing: Packing,
     locks: Mutex<HashMap<LayerId, Arc<Mutex<()>>>>,
 }
 
@@ -59,7 +70,17 @@ impl Layers {
         real_owners: bool,
         stop: sandbox::CancelToken,
     ) -> Self {
-        Self { store, client, events, real_owners, stop, tocs: Mutex::default(), locks: Mutex::default() }
+        Self {
+            store,
+            client,
+            events,
+            real_owners,
+            stop,
+            tocs: Mutex::default(),
+            views: Mutex::default(),
+            packing: Packing::default(),
+            locks: Mutex::default(),
+        }
     }
 
     /// Remembers the table of a layer that was just made.
@@ -81,7 +102,7 @@ impl Layers {
         let toc = match self.store.layer_toc(&id) {
             Some(toc) => toc,
             None => {
-                self.fetch(layer, false, at)?;
+                self.fetch(layer, None, at)?;
                 self.store.layer_toc(&id).ok_or_else(|| gone(&id))?
             }
         };
@@ -89,15 +110,49 @@ impl Layers {
         Ok(toc)
     }
 
-    /// The merged view of a chain.
-    pub(crate) fn view(&self, chain: &[ChainLayer], at: Option<VertexId>) -> Result<View> {
-        let tocs = self.parallel(chain, |layer| self.toc(layer, at))?;
-        let mut view = View::new();
-        tocs.into_iter().for_each(|toc| view.push(toc));
+    /// The merged view of a chain. A chain that continues a known one costs what it adds.
+    pub(crate) fn view(&self, chain: &[ChainLayer], at: Option<VertexId>) -> Result<Arc<View>> {
+        /// Views that are kept: a handful of stages at once.
+        const KEPT: usize = 8;
+        let ids: Vec<LayerId> = chain.iter().map(ChainLayer::id).collect();
+        let bases = chain.iter().take_while(|layer| matches!(layer, ChainLayer::Base(..))).count();
+        let (mut start, mut view) = (0, View::new());
+        {
+            let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+            let longest = (0..views.len()).filter(|n| ids.starts_with(&views[*n].0)).max_by_key(|n| views[*n].0.len());
+            if let Some(n) = longest {
+                start = views[n].0.len();
+                if start == ids.len() {
+                    return Ok(Arc::clone(&views[n].1));
+                }
+                // Stages share their base; what a step left behind only the next step needs.
+                view = match start > bases {
+                    true => Arc::unwrap_or_clone(views.swap_remove(n).1),
+                    false => View::clone(&views[n].1),
+                };
+            }
+        }
+        let keep = |number: usize, view: &Arc<View>| {
+            let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+            if views.len() >= KEPT {
+                views.remove(0);
+            }
+            views.push((ids[..number].to_vec(), Arc::clone(view)));
+        };
+        for (number, toc) in self.parallel(&chain[start..], |layer| self.toc(layer, at))?.into_iter().enumerate() {
+            view.push(toc);
+            if start + number + 1 == bases && bases < ids.len() {
+                let base = Arc::new(view);
+                keep(bases, &base);
+                view = View::clone(&base);
+            }
+        }
+        let view = Arc::new(view);
+        keep(ids.len(), &view);
         Ok(view)
     }
 
-    /// A chain as a tree to read from.
+    /// The files of a chain as a tree.
     pub(crate) fn tree(
         self: &Arc<Self>,
         chain: &[ChainLayer],
@@ -120,16 +175,21 @@ impl Layers {
 
     /// The unpacked directories of a chain, lowest first, as overlayfs takes them.
     pub(crate) fn directories(&self, chain: &[ChainLayer], at: Option<VertexId>) -> Result<Vec<PathBuf>> {
-        self.parallel(chain, |layer| self.directory(layer, at))
+        let places: Vec<usize> = (0..chain.len()).collect();
+        self.parallel(&places, |place| self.unpacked(&chain[*place], &chain[..*place], at))
     }
 
     /// A layer's files as a directory.
     pub(crate) fn directory(&self, layer: &ChainLayer, at: Option<VertexId>) -> Result<PathBuf> {
+        self.unpacked(layer, &[], at)
+    }
+
+    fn unpacked(&self, layer: &ChainLayer, below: &[ChainLayer], at: Option<VertexId>) -> Result<PathBuf> {
         let id = layer.id();
         if let Some(path) = self.store.layer_fs(&id) {
             return Ok(path);
         }
-        self.fetch(layer, true, at)?;
+        self.fetch(layer, Some(below), at)?;
         self.store.layer_fs(&id).ok_or_else(|| gone(&id))
     }
 
@@ -154,11 +214,7 @@ impl Layers {
     }
 
     /// Does something for each layer, a few at a time, and keeps the order.
-    fn parallel<T: Send>(
-        &self,
-        chain: &[ChainLayer],
-        work: impl Fn(&ChainLayer) -> Result<T> + Sync,
-    ) -> Result<Vec<T>> {
+    fn parallel<T: Send, L: Sync>(&self, chain: &[L], work: impl Fn(&L) -> Result<T> + Sync) -> Result<Vec<T>> {
         let width = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 6);
         let mut out = Vec::with_capacity(chain.len());
         for group in chain.chunks(width) {
@@ -176,12 +232,12 @@ impl Layers {
         Ok(out)
     }
 
-    /// Brings a layer into the store: its table, and its files where `unpack` says so.
-    fn fetch(&self, layer: &ChainLayer, unpack: bool, at: Option<VertexId>) -> Result<()> {
+    /// Brings a layer into the store: its table, and its files where `below` is given, the layers that it lies on.
+    fn fetch(&self, layer: &ChainLayer, below: Option<&[ChainLayer]>, at: Option<VertexId>) -> Result<()> {
         let id = layer.id();
         let lock = self.lock_of(&id);
         let _in_process = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let ready = |store: &Store| match unpack {
+        let ready = |store: &Store| match below.is_some() {
             true => store.layer_fs(&id).is_some(),
             false => store.layer_toc(&id).is_some(),
         };
@@ -195,32 +251,37 @@ impl Layers {
         let short = format!("sha256:{}", &id.as_str()[..12.min(id.as_str().len())]);
         let reader = self.open(layer, at)?;
         let work = self.store.scratch_dir("layer")?;
-        let result = self.unpack(&id, reader, &work, unpack);
+        let result = self.unpack(&id, reader, &work, below, at);
         if result.is_err() {
             remove_tree(&work);
         }
         result.map_err(|e| e.context(format!("layer {short}")))
     }
 
-    fn unpack(&self, id: &LayerId, mut reader: LayerReader, work: &Path, unpack: bool) -> Result<()> {
+    fn unpack(
+        &self,
+        id: &LayerId,
+        mut reader: LayerReader,
+        work: &Path,
+        below: Option<&[ChainLayer]>,
+        at: Option<VertexId>,
+    ) -> Result<()> {
         let limits = layer::apply::Limits::default();
-        let mut hashed = HashingReader { inner: &mut reader.tar, digester: Digester::new(), count: 0 };
-        let toc = if unpack {
-            let target = work.join("fs");
-            fs::create_dir(&target).map_err(|e| BuildError::io("make", &target, e))?;
-            let root = open_dir(&target)?;
-            let mut options = ApplyOptions {
-                whiteouts: Whiteouts::Overlay { userxattr: true },
-                owners: if self.real_owners { Owners::Real } else { Owners::Ignored },
-                limits,
-                ..ApplyOptions::default()
-            };
-            layer::apply(&mut hashed, root.as_fd(), &mut options).map_err(layer_error)?.toc
-        } else {
-            Toc::scan(&mut hashed, &limits).map_err(layer_error)?
+        let mut tar = ReadAhead::start(reader.take_tar()).map_err(layer_error)?;
+        let toc = match below {
+            Some(below) => {
+                let target = work.join("fs");
+                fs::create_dir(&target).map_err(|e| BuildError::io("make", &target, e))?;
+                let root = open_dir(&target)?;
+                let mut options = self.unpack_options();
+                let applied =
+                    layer::apply::apply_buffered(&mut tar, root.as_fd(), &mut options).map_err(layer_error)?;
+                self.adopt(root.as_fd(), &applied.implied, below, &mut options, at)?;
+                applied.toc
+            }
+            None => Toc::scan(&mut tar, &limits).map_err(layer_error)?,
         };
-        io::copy(&mut hashed, &mut io::sink()).map_err(read_error)?;
-        let (diff_id, tar_size) = (hashed.digester.finish(), hashed.count);
+        let (diff_id, tar_size) = tar.finish().map_err(stream_error)?;
         let blob = reader.finish(&self.store)?;
         if let Some(wanted) = &reader.diff_id
             && *wanted != diff_id
@@ -232,7 +293,7 @@ impl Layers {
             .hint("the image is damaged: ask whoever pushed it to push it again"));
         }
         match self.store.layer(id) {
-            Some(_) if unpack => {
+            Some(_) if below.is_some() => {
                 self.store.add_layer_fs(id, &work.join("fs"))?;
                 remove_tree(work);
             }
@@ -243,11 +304,38 @@ impl Layers {
                     tar_size,
                     created: crate::time::now(),
                     blobs: blob.into_iter().collect(),
+                    whiteout_time: None,
                 };
                 self.store.add_layer(id, work, &meta, &toc)?;
             }
         }
         Ok(())
+    }
+
+    /// How layers are unpacked each by itself, for overlayfs.
+    pub(crate) fn unpack_options(&self) -> ApplyOptions<'static> {
+        ApplyOptions {
+            whiteouts: Whiteouts::Overlay { userxattr: true },
+            owners: if self.real_owners { Owners::Real } else { Owners::Listed },
+            ..ApplyOptions::default()
+        }
+    }
+
+    /// Directories that a layer does not name but puts something in look as they do in the layers below: overlayfs
+    /// shows the attributes of the uppermost one.
+    pub(crate) fn adopt(
+        &self,
+        root: rustix::fd::BorrowedFd<'_>,
+        implied: &[PathBuf],
+        below: &[ChainLayer],
+        options: &mut ApplyOptions<'_>,
+        at: Option<VertexId>,
+    ) -> Result<()> {
+        if implied.is_empty() || below.is_empty() {
+            return Ok(());
+        }
+        let view = self.view(below, at)?;
+        layer::apply::adopt_parents(root, implied, &view, &mut options.owners).map_err(layer_error)
     }
 
     /// Opens the tar of a layer, from the store or from where the image lives.
@@ -262,6 +350,10 @@ impl Layers {
                 let file = self.store.open_blob(&blob.digest).map_err(|e| BuildError::io("open", "blob", e))?;
                 return Ok(LayerReader::plain(layer::decompress(file).map_err(layer_error)?, meta.diff_id));
             }
+            if let (Some(dir), Some(toc)) = (self.store.layer_fs(&id), self.store.layer_toc(&id)) {
+                let tar = pack::stream(dir, toc, meta.whiteout_time)?;
+                return Ok(LayerReader::plain(Box::new(tar), meta.diff_id));
+            }
         }
         let ChainLayer::Base(image, n) = layer else { return Err(gone(&id)) };
         let (diff_id, descriptor) = &image.layers[*n];
@@ -272,15 +364,7 @@ impl Layers {
             return Ok(reader);
         }
         let raw = self.download(image, descriptor, at)?;
-        let blob = self.store.new_blob();
-        let shared = Arc::new(Mutex::new(TeeState {
-            out: Some(io::BufWriter::with_capacity(1 << 20, blob.create()?)),
-            failed: None,
-        }));
-        let tee = Tee { inner: raw, state: Arc::clone(&shared) };
-        let mut reader = LayerReader::plain(layer::decompress(tee).map_err(layer_error)?, Some(diff_id.clone()));
-        reader.tee = Some((shared, blob, stored(descriptor)));
-        Ok(reader)
+        LayerReader::keeping(raw, self.store.new_blob(), stored(descriptor), diff_id.clone())
     }
 
     /// A base layer's compressed bytes, checked.
@@ -322,42 +406,6 @@ impl Layers {
         io::copy(&mut raw, &mut out).map_err(read_error)?;
         blob.commit(&self.store, &descriptor.digest)
     }
-
-    /// A step's layer as a blob with this compression, made where the store has none.
-    pub(crate) fn step_blob(
-        &self,
-        id: &LayerId,
-        compression: Compression,
-        level: Option<i32>,
-    ) -> Result<(Digest, StoredBlob)> {
-        let lock = self.lock_of(id);
-        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let meta = self.store.layer(id).ok_or_else(|| gone(id))?;
-        let fits = |b: &&StoredBlob| {
-            b.compression == compression && b.level == level && self.store.has_blob(&b.digest, b.size)
-        };
-        if let (Some(diff_id), Some(blob)) = (&meta.diff_id, meta.blobs.iter().find(fits)) {
-            return Ok((diff_id.clone(), blob.clone()));
-        }
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        let file = self.store.new_blob();
-        let sink = io::BufWriter::with_capacity(1 << 20, file.create()?);
-        let to = codec(compression);
-        let mut reader = self.open(&ChainLayer::Step(id.clone()), None)?;
-        let (written, mut sink) = layer::recompress(&mut reader.tar, sink, to, level, threads).map_err(layer_error)?;
-        sink.flush().map_err(|e| BuildError::io("write", "blob", e))?;
-        drop(sink);
-        file.commit(&self.store, &written.digest)?;
-        let stored = StoredBlob { digest: written.digest.clone(), size: written.size, compression, level };
-        let (add, diff_id) = (stored.clone(), written.diff_id.clone());
-        self.store.update_layer(id, move |meta| {
-            meta.diff_id = Some(diff_id);
-            meta.tar_size = written.diff_size;
-            meta.blobs.retain(|b| b.digest != add.digest);
-            meta.blobs.push(add);
-        })?;
-        Ok((written.diff_id, stored))
-    }
 }
 
 /// The codec of a compression.
@@ -387,6 +435,14 @@ pub(crate) fn layer_error(error: layer::Error) -> BuildError {
     BuildError::new(Kind::Io, error.to_string()).caused_by(error)
 }
 
+/// An error while a layer was read from where it lives: the stream's own words count.
+fn stream_error(error: layer::Error) -> BuildError {
+    match error {
+        layer::Error::Stream { source, .. } => read_error(source),
+        other => layer_error(other),
+    }
+}
+
 fn read_error(error: io::Error) -> BuildError {
     match registry::Error::from_io(&error) {
         Some(inner) if inner.kind() == registry::ErrorKind::Cancelled => BuildError::canceled(),
@@ -404,92 +460,4 @@ fn read_error(error: io::Error) -> BuildError {
 pub(crate) fn open_dir(path: &Path) -> Result<rustix::fd::OwnedFd> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|e| BuildError::io("open", path, e))
-}
-
-/// A layer's tar on its way, and the blob that is written beside it.
-struct LayerReader {
-    tar: Box<dyn Read + Send>,
-    diff_id: Option<Digest>,
-    stored: Option<StoredBlob>,
-    tee: Option<(Arc<Mutex<TeeState>>, BlobFile, StoredBlob)>,
-}
-
-impl LayerReader {
-    fn plain(tar: Box<dyn Read + Send>, diff_id: Option<Digest>) -> Self {
-        Self { tar: Box::new(BufReader::with_capacity(256 << 10, tar)), diff_id, stored: None, tee: None }
-    }
-
-    /// Gives the downloaded blob its name. Everything was read before.
-    fn finish(&mut self, store: &Store) -> Result<Option<StoredBlob>> {
-        let Some((state, blob, stored)) = self.tee.take() else { return Ok(self.stored.take()) };
-        // What follows the archive's end (padding, another gzip member) belongs to the blob.
-        self.tar = Box::new(io::empty());
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = state.failed.take() {
-            return Err(read_error(error));
-        }
-        if let Some(mut out) = state.out.take() {
-            out.flush().map_err(|e| BuildError::io("write", "blob", e))?;
-        }
-        let size = stored.size;
-        blob.commit(store, &stored.digest)?;
-        if !store.has_blob(&stored.digest, size) {
-            let _ = fs::remove_file(store.blob_path(&stored.digest));
-            return Err(BuildError::new(Kind::Remote, format!("{}: bytes follow the end of the layer", stored.digest)));
-        }
-        Ok(Some(stored))
-    }
-}
-
-struct TeeState {
-    out: Option<io::BufWriter<File>>,
-    /// An error that came while nobody was looking: after the archive's end.
-    failed: Option<io::Error>,
-}
-
-/// Writes what is read to a file as well, and reads to the very end when it is dropped.
-struct Tee {
-    inner: Box<dyn Read + Send>,
-    state: Arc<Mutex<TeeState>>,
-}
-
-impl Read for Tee {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        if let Some(out) = &mut self.state.lock().unwrap_or_else(PoisonError::into_inner).out {
-            out.write_all(&buffer[..count])?;
-        }
-        Ok(count)
-    }
-}
-
-impl Drop for Tee {
-    fn drop(&mut self) {
-        let mut buffer = [0_u8; 16 << 10];
-        loop {
-            match self.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => {
-                    self.state.lock().unwrap_or_else(PoisonError::into_inner).failed = Some(error);
-                    break;
-                }
-            }
-        }
-    }
-}
-
-struct HashingReader<R> {
-    inner: R,
-    digester: Digester,
-    count: u64,
-}
-
-impl<R: Read> Read for HashingReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.digester.update(&buffer[..count]);
-        self.count += count as u64;
-        Ok(count)
-    }
 }

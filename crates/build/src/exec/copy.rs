@@ -5,13 +5,14 @@ use crate::error::{BuildError, Kind, Result};
 use crate::event::Event;
 use crate::key::Key;
 use crate::plan::{CopyItem, CopyOp};
-use crate::snapshot::{codec, layer_error};
+use crate::snapshot::{ChainLayer, codec, layer_error, open_dir};
 use crate::store::{LayerId, LayerMeta, StoredBlob, remove_tree};
 use crate::tree::{Tree, builder_time};
-use layer::{LayerWriter, TarWriter};
+use layer::{LayerWriter, TarWriter, TreeWriter};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ impl Executor<'_> {
         let time = builder_time(self.plan.epoch);
         let mut destination = Destination::new(below, None, None, time, self.plan.epoch.is_some());
         destination.workdir(path, owner)?;
-        self.layer_of(at, &destination.into_placed(), key)
+        self.layer_of(at, &destination.into_placed(), &so_far.chain, key)
     }
 
     pub(super) fn copy(&self, at: At, copy: &CopyOp, so_far: &StageResult, key: &Key) -> Result<Option<LayerId>> {
@@ -75,7 +76,7 @@ impl Executor<'_> {
                 destination.copy(&selection, &copy.dest).map_err(place)?;
             }
         }
-        let result = self.layer_of(at, &destination.into_placed(), key);
+        let result = self.layer_of(at, &destination.into_placed(), &so_far.chain, key);
         unpacked.iter().for_each(|dir| remove_tree(dir));
         result
     }
@@ -125,9 +126,15 @@ impl Executor<'_> {
         Ok(Some(tree))
     }
 
-    /// Writes the layer: compressed where it is exported as it is, as a plain tar where a command will need its
-    /// files first or nobody needs it but other steps.
-    fn layer_of(&self, at: At, placed: &BTreeMap<PathBuf, Placed>, key: &Key) -> Result<Option<LayerId>> {
+    /// Writes the layer: as a directory where a command will need its files, else compressed where it is exported, else
+    /// as a plain tar for other steps to read from.
+    fn layer_of(
+        &self,
+        at: At,
+        placed: &BTreeMap<PathBuf, Placed>,
+        below: &[ChainLayer],
+        key: &Key,
+    ) -> Result<Option<LayerId>> {
         let clamped: BTreeMap<PathBuf, Placed>;
         let placed = match self.rewrite.map(layer::Time::secs) {
             None => placed,
@@ -143,7 +150,8 @@ impl Executor<'_> {
         };
         let store = &self.layers.store;
         let work = store.scratch_dir("copy")?;
-        let exported = self.compression.filter(|_| self.is_exported(at.stage) && !self.will_run(at.stage, at.number));
+        let will_run = self.will_run(at.stage, at.number);
+        let exported = self.compression.filter(|_| self.is_exported(at.stage) && !will_run);
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let whiteout = |reserved: Vec<PathBuf>| {
             for path in reserved {
@@ -156,7 +164,20 @@ impl Executor<'_> {
         };
         let id = store.new_layer_id(key);
         let mut meta = LayerMeta { created: crate::time::now(), ..LayerMeta::default() };
+        let as_directory = will_run && self.sandboxing.uses_overlay();
         let toc = match exported {
+            _ if as_directory => {
+                let dir = work.join("fs");
+                std::fs::create_dir(&dir).map_err(|e| BuildError::io("make", &dir, e))?;
+                let root = open_dir(&dir)?;
+                let mut options = self.layers.unpack_options();
+                let mut tree = TreeWriter::new(root.as_fd(), &mut options).map_err(layer_error)?;
+                let (_, reserved) = write(placed, &mut tree)?;
+                whiteout(reserved);
+                let (toc, implied) = tree.finish().map_err(layer_error)?;
+                self.layers.adopt(root.as_fd(), &implied, below, &mut options, Some(at.line))?;
+                toc
+            }
             Some((compression, level)) => {
                 let blob = store.new_blob();
                 let sink = BufWriter::with_capacity(1 << 20, blob.create()?);
@@ -185,6 +206,9 @@ impl Executor<'_> {
         };
         store.add_layer(&id, &work, &meta, &toc)?;
         self.layers.remember(&id, Arc::new(toc));
+        if as_directory {
+            self.pack_soon(at.stage, &id);
+        }
         Ok(Some(id))
     }
 }

@@ -6,11 +6,11 @@ use crate::event::{Event, Stream, VertexId};
 use crate::key::Key;
 use crate::plan::{MountOp, RunOp, Sharing};
 use crate::request::SecretSource;
-use crate::snapshot::{codec, layer_error, open_dir};
-use crate::store::{FileLock, LayerId, LayerMeta, Lock, StoredBlob, remove_tree};
+use crate::snapshot::{layer_error, open_dir};
+use crate::store::{FileLock, LayerId, LayerMeta, Lock, remove_tree};
 use crate::tree::{Node, Tree, builder_time, resolve};
 use dockerfile::ast::{MountKind, Network, Security};
-use layer::{LayerWriter, PackOptions, TarWriter};
+use layer::{PackOptions, TarWriter};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs;
@@ -103,38 +103,23 @@ impl Executor<'_> {
         let store = &self.layers.store;
         let root = open_dir(upper)?;
         let options = PackOptions { below: Some(below), clamp_mtime: self.rewrite, ..PackOptions::default() };
-        let mut meta = LayerMeta { created: crate::time::now(), ..LayerMeta::default() };
-        let toc = match self.compression.filter(|_| self.is_exported(stage)) {
-            Some((compression, level)) => {
-                let threads = std::thread::available_parallelism().map_or(2, usize::from);
-                let blob = store.new_blob();
-                let sink = BufWriter::with_capacity(1 << 20, blob.create()?);
-                let writer = LayerWriter::create(sink, codec(compression), level, threads).map_err(layer_error)?;
-                let mut tar = TarWriter::new(writer);
-                let toc = layer::pack_upper(root.as_fd(), &mut tar, &options).map_err(layer_error)?;
-                let (written, mut sink) = tar.finish().map_err(layer_error)?.finish().map_err(layer_error)?;
-                sink.flush().map_err(|e| BuildError::io("write", "blob", e))?;
-                blob.commit(store, &written.digest)?;
-                meta.diff_id = Some(written.diff_id);
-                meta.tar_size = written.diff_size;
-                meta.blobs = vec![StoredBlob { digest: written.digest, size: written.size, compression, level }];
-                toc
-            }
-            None => {
-                let path = layer.join("tar");
-                let file = fs::File::create(&path).map_err(|e| BuildError::io("write", &path, e))?;
-                let mut tar = TarWriter::new(BufWriter::with_capacity(1 << 20, file));
-                let toc = layer::pack_upper(root.as_fd(), &mut tar, &options).map_err(layer_error)?;
-                tar.finish().map_err(layer_error)?.flush().map_err(|e| BuildError::io("write", &path, e))?;
-                toc
-            }
-        };
+        let toc = layer::scan_upper(root.as_fd(), &options).map_err(layer_error)?;
         let target = layer.join("fs");
         fs::rename(upper, &target).map_err(|e| BuildError::io("keep", upper, e))?;
+        let created = crate::time::now();
+        let meta = LayerMeta { created, whiteout_time: self.rewrite, ..LayerMeta::default() };
         let id = store.new_layer_id(key);
         store.add_layer(&id, layer, &meta, &toc)?;
         self.layers.remember(&id, Arc::new(toc));
+        self.pack_soon(stage, &id);
         Ok(Some(id))
+    }
+
+    /// The directory is all that later steps need: the blob of an exported layer is made while they run.
+    pub(super) fn pack_soon(&self, stage: usize, id: &LayerId) {
+        if let Some((compression, level)) = self.compression.filter(|_| self.is_exported(stage)) {
+            self.layers.pack_soon(id, compression, level);
+        }
     }
 
     /// Runs the command and reports its output.
@@ -305,6 +290,11 @@ impl Executor<'_> {
             }
             MountKind::Cache => {
                 let source = self.cache_dir(at, position, mount, held)?;
+                if !self.layers.real_owners
+                    && let sandbox::Rootfs::Directory(tree) = &spec.rootfs
+                {
+                    remember_owner(tree, &source, (uid, gid))?;
+                }
                 sandbox::MountKind::Bind { source, readonly: mount.readonly }
             }
             MountKind::Bind => {
@@ -358,7 +348,7 @@ impl Executor<'_> {
             });
             let mut options = layer::ApplyOptions {
                 whiteouts: layer::Whiteouts::Literal,
-                owners: if self.layers.real_owners { layer::Owners::Real } else { layer::Owners::Ignored },
+                owners: if self.layers.real_owners { layer::Owners::Real } else { layer::Owners::Listed },
                 ..layer::ApplyOptions::default()
             };
             let applied = layer::apply(reader, root.as_fd(), &mut options).map_err(layer_error);
@@ -405,7 +395,9 @@ impl Executor<'_> {
                 destination.copy(&selection, "/")?;
                 self.materialise(&destination.into_placed(), &fresh)?;
             }
-            set_attributes(&fresh, mount.mode.unwrap_or(0o755), mount.uid.unwrap_or(0), mount.gid.unwrap_or(0))?;
+            let (uid, gid) = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
+            let (uid, gid) = if self.layers.real_owners { (uid, gid) } else { (0, 0) };
+            set_attributes(&fresh, mount.mode.unwrap_or(0o755), uid, gid)?;
             let described =
                 serde_json::json!({ "id": mount.id, "target": mount.target, "created": crate::time::now() });
             fs::write(work.join("mount.json"), described.to_string()).map_err(|e| BuildError::io("write", &work, e))?;
@@ -470,6 +462,22 @@ fn set_attributes(path: &Path, mode: u32, uid: u32, gid: u32) -> Result<()> {
         std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(|e| BuildError::io("chown", path, e))?;
     }
     Ok(())
+}
+
+/// Notes in a tree's side table who owns a directory that is mounted into it.
+fn remember_owner(tree: &Path, path: &Path, owner: (u32, u32)) -> Result<()> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    use sandbox::intercept::{FileKey, OwnershipTable, Remembered, table_path};
+    if owner == (0, 0) {
+        return Ok(());
+    }
+    let table = table_path(tree);
+    let mut known = OwnershipTable::load(&table).map_err(|e| BuildError::io("read", &table, e))?;
+    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::BTIME)
+        .map_err(|e| BuildError::io("read the attributes of", path, e))?;
+    let key = FileKey { ino: stat.stx_ino, seconds: stat.stx_btime.tv_sec, nanoseconds: stat.stx_btime.tv_nsec };
+    known.insert(key, Remembered { owner: Some(owner), ..Remembered::default() });
+    known.save(&table).map_err(|e| BuildError::io("write", &table, e))
 }
 
 /// Makes a directory in the upper directory where the image lacks it.

@@ -11,7 +11,7 @@ use crate::owners::Owners;
 use crate::plan::RunOp;
 use crate::snapshot::{ChainLayer, codec, layer_error, open_dir};
 use crate::store::{LayerId, LayerMeta, StoredBlob, remove_tree};
-use crate::tree::Tree;
+use crate::tree::DirTree;
 use layer::table::ScanOptions;
 use layer::{ApplyOptions, AttrSource, LayerWriter, PackOptions, Table, TarWriter, Whiteouts};
 use sandbox::intercept::{OwnershipTable, table_path};
@@ -47,7 +47,9 @@ impl Executor<'_> {
         }
         let mut held = super::run::Held::default();
         let rootfs = sandbox::Rootfs::Directory(tree.dir.clone());
-        self.execute(at, run, rootfs, view.as_ref() as &dyn Tree, &mut held)?;
+        // Names of users are looked up where the files are: the layers need no second unpacking for that.
+        let files = DirTree::open(&tree.dir, None, "the image")?;
+        self.execute(at, run, rootfs, &files, &mut held)?;
         drop(held);
         let id = self.commit_tree(stage, key, &mut tree, view.view())?;
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);

@@ -60,6 +60,9 @@ pub(crate) struct LayerMeta {
     pub(crate) created: i64,
     /// Compressed forms.
     pub(crate) blobs: Vec<StoredBlob>,
+    /// The time of whiteouts where it is not 1970, for a tar that is made from the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) whiteout_time: Option<i64>,
 }
 
 impl Store {

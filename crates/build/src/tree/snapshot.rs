@@ -24,7 +24,7 @@ pub(crate) type ContentFinder = dyn Fn(usize) -> Result<ContentSource> + Send + 
 
 /// A merged tree.
 pub(crate) struct SnapshotTree {
-    view: View,
+    view: Arc<View>,
     find: Box<ContentFinder>,
     found: Mutex<HashMap<usize, ContentSource>>,
     name: String,
@@ -32,11 +32,11 @@ pub(crate) struct SnapshotTree {
 
 impl SnapshotTree {
     pub(crate) fn new(
-        view: View,
+        view: impl Into<Arc<View>>,
         name: impl Into<String>,
         find: impl Fn(usize) -> Result<ContentSource> + Send + Sync + 'static,
     ) -> Self {
-        Self { view, find: Box::new(find), found: Mutex::default(), name: name.into() }
+        Self { view: view.into(), find: Box::new(find), found: Mutex::default(), name: name.into() }
     }
 
     pub(crate) fn view(&self) -> &View {

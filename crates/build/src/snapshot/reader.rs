@@ -1,0 +1,133 @@
+//! A layer's tar on its way in, and the blob that is kept beside it.
+use super::{layer_error, read_error};
+use crate::error::{BuildError, Kind, Result};
+use crate::store::{BlobFile, Store, StoredBlob};
+use oci::Digest;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// The uncompressed tar of a layer.
+pub(super) struct LayerReader {
+    pub(super) tar: Box<dyn Read + Send>,
+    /// What the tar must come to, where that is known.
+    pub(super) diff_id: Option<Digest>,
+    /// The blob that is read from.
+    pub(super) stored: Option<StoredBlob>,
+    kept: Option<Kept>,
+}
+
+/// A blob that is written while it is read. The reading end may live in another thread: it comes back through the
+/// channel when it is dropped.
+struct Kept {
+    back: Receiver<TeeState>,
+    abandoned: Arc<AtomicBool>,
+    blob: BlobFile,
+    stored: StoredBlob,
+}
+
+impl LayerReader {
+    /// What is in the store already.
+    pub(super) fn plain(tar: Box<dyn Read + Send>, diff_id: Option<Digest>) -> Self {
+        Self { tar: Box::new(BufReader::with_capacity(256 << 10, tar)), diff_id, stored: None, kept: None }
+    }
+
+    /// What comes from elsewhere: the compressed bytes are kept as a blob of the store.
+    pub(super) fn keeping(
+        raw: Box<dyn Read + Send>,
+        blob: BlobFile,
+        stored: StoredBlob,
+        diff_id: Digest,
+    ) -> Result<Self> {
+        let (send, back) = channel();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let out = io::BufWriter::with_capacity(1 << 20, blob.create()?);
+        let state = TeeState { out, failed: None };
+        let tee = Tee { inner: raw, state: Some(state), back: send, abandoned: Arc::clone(&abandoned) };
+        let mut this = Self::plain(layer::decompress(tee).map_err(layer_error)?, Some(diff_id));
+        this.kept = Some(Kept { back, abandoned, blob, stored });
+        Ok(this)
+    }
+
+    /// The tar, for another thread to read.
+    pub(super) fn take_tar(&mut self) -> Box<dyn Read + Send> {
+        std::mem::replace(&mut self.tar, Box::new(io::empty()))
+    }
+
+    /// Gives the downloaded blob its name. Everything was read before.
+    pub(super) fn finish(&mut self, store: &Store) -> Result<Option<StoredBlob>> {
+        let Some(Kept { back, blob, stored, .. }) = self.kept.take() else { return Ok(self.stored.take()) };
+        // What follows the archive's end (padding, another gzip member) belongs to the blob.
+        drop(self.take_tar());
+        let mut state = back.recv().map_err(|_| BuildError::new(Kind::Io, "the thread that read a layer died"))?;
+        if let Some(error) = state.failed.take() {
+            return Err(read_error(error));
+        }
+        state.out.flush().map_err(|e| BuildError::io("write", "blob", e))?;
+        drop(state);
+        let size = stored.size;
+        blob.commit(store, &stored.digest)?;
+        if !store.has_blob(&stored.digest, size) {
+            let _ = fs::remove_file(store.blob_path(&stored.digest));
+            return Err(BuildError::new(Kind::Remote, format!("{}: bytes follow the end of the layer", stored.digest)));
+        }
+        Ok(Some(stored))
+    }
+}
+
+impl Drop for LayerReader {
+    fn drop(&mut self) {
+        if let Some(kept) = &self.kept {
+            kept.abandoned.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+struct TeeState {
+    out: io::BufWriter<File>,
+    /// An error that came while nobody was looking: after the archive's end.
+    failed: Option<io::Error>,
+}
+
+/// Writes what is read to a file as well, and reads to the very end when it is dropped, unless nobody wants the blob
+/// any more.
+struct Tee {
+    inner: Box<dyn Read + Send>,
+    state: Option<TeeState>,
+    back: Sender<TeeState>,
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Read for Tee {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if let Some(state) = &mut self.state {
+            state.out.write_all(&buffer[..count])?;
+        }
+        Ok(count)
+    }
+}
+
+impl Drop for Tee {
+    fn drop(&mut self) {
+        let mut buffer = [0_u8; 16 << 10];
+        while !self.abandoned.load(Ordering::Relaxed) {
+            match self.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    if let Some(state) = &mut self.state {
+                        state.failed = Some(error);
+                    }
+                    break;
+                }
+            }
+        }
+        if let Some(state) = self.state.take() {
+            // Nobody waits where the layer failed.
+            let _ = self.back.send(state);
+        }
+    }
+}
