@@ -13,8 +13,8 @@ use crate::perms;
 use crate::stat::{key, paths_writable, view};
 use crate::state::{creds, is_hidden, table};
 use crate::sys::{
-    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, Fd, R, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG,
-    Statx, Timespec, call, fstatx,
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, Fd, R, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, Statx,
+    Timespec, call, fstatx,
 };
 use crate::table::Facts;
 use crate::text::{Name, PathText, fd_path};
@@ -50,7 +50,8 @@ fn set_mode(fd: i32, stat: &Statx, mode: u32) -> R {
     // SAFETY: the path ends with NUL.
     let result = unsafe { call!(nr::FCHMODAT, AT_FDCWD, path.c().as_ptr(), real) };
     let kept = match result {
-        Ok(_) => wanted == real && !virtual_kind,
+        // The kernel takes set-ID bits away from a file that is written to, for it is no superuser that writes.
+        Ok(_) => wanted == real && !virtual_kind && (wanted & 0o6000 == 0 || stat.kind() == S_IFDIR),
         // A file of the place's own, /dev/null for one: the superuser's change is believed, not made.
         Err(Errno::EPERM | Errno::EROFS) if perms::capable(CAP_FOWNER) => false,
         Err(errno) => return Err(errno),
@@ -123,7 +124,7 @@ fn set_owner(fd: i32, stat: &Statx, uid: u32, gid: u32) -> R {
     let uid = if uid == u32::MAX { seen.uid } else { uid };
     let gid = if gid == u32::MAX { seen.gid } else { gid };
     let mode = u32::from(seen.mode);
-    if seen.kind() == S_IFREG {
+    if seen.kind() != S_IFDIR {
         let kept = mode & !0o4000 & !(if mode & 0o010 != 0 { 0o2000 } else { 0 });
         if kept != mode {
             let path = fd_path(fd);

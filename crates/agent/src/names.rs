@@ -32,7 +32,7 @@ fn made(fd: i32, wanted: u32, real: u32, parent_gid: Option<u32>) -> R<()> {
     if uid != 0 || gid != 0 {
         table().set_owner(key, Some((uid, gid)));
     }
-    if wanted != real {
+    if wanted != real || (wanted & 0o6000 != 0 && stat.kind() != S_IFDIR) {
         table().set_mode(key, Some((stat.kind() | wanted, (0, 0))));
     }
     Ok(())
@@ -53,6 +53,18 @@ fn inherited_gid(dir: i32) -> Option<u32> {
     }
     view(&mut stat);
     Some(stat.gid)
+}
+
+/// The group that a file inherits from its directory, by the file itself.
+fn gid_where_it_lies(fd: i32) -> Option<u32> {
+    if table().header().setgid_dirs.load(Relaxed) == 0 {
+        return None;
+    }
+    let mut path = PathText::new();
+    paths::host_path(fd, &mut path).ok()?;
+    path.pop_name();
+    let dir = Fd::owned(openat(AT_FDCWD, path.c(), O_PATH | O_DIRECTORY | O_CLOEXEC, 0).ok()?);
+    inherited_gid(dir.get())
 }
 
 fn check_open(dir: i32, path: &CStr, flags: u32) -> R<()> {
@@ -104,7 +116,7 @@ pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32, mask: u64) -> R {
     let wanted = mode & 0o7777 & !creds().umask;
     let real = wanted | 0o600;
     let setgid = table().header().setgid_dirs.load(Relaxed) != 0;
-    if wanted == real && is_plain() && !setgid {
+    if wanted == real && wanted & 0o6000 == 0 && is_plain() && !setgid {
         return paths::open(dir, path, flags, real);
     }
     let parent_gid = || {
@@ -138,7 +150,7 @@ pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32, mask: u64) -> R {
         // A symlink to nothing: the file is made where it points to.
         match paths::open(dir, path, flags, real) {
             Ok(fd) => {
-                made(fd as i32, wanted, real, parent_gid())?;
+                made(fd as i32, wanted, real, gid_where_it_lies(fd as i32))?;
                 return Ok(fd);
             }
             Err(Errno::ENOENT) => {}
@@ -222,7 +234,7 @@ pub fn sys_mkdir(dir: i32, path: usize, mode: u32) -> R {
         // SAFETY: the name ends with NUL.
         unsafe { call!(nr::MKDIRAT, dir, name.as_ptr(), real) }?;
         if wanted != real || !is_plain() || setgid {
-            let gid = if setgid { inherited_gid(dir) } else { None };
+            let gid = inherited_gid(dir);
             let bit = if gid.is_some() { S_ISGID } else { 0 };
             if let Ok(fd) = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0) {
                 let fd = Fd::owned(fd);
@@ -286,12 +298,23 @@ pub fn sys_unlink(dir: i32, path: usize, flags: u32) -> R {
     }
     let path = text.c();
     let (_, last, _) = crate::text::split_last(path.to_bytes());
-    match last {
-        b"." if flags != 0 => return Err(Errno::EINVAL),
-        b".." if flags != 0 => return Err(Errno::ENOTEMPTY),
+    let special = match last {
+        b"." if flags != 0 => Some(Errno::EINVAL),
+        b".." if flags != 0 => Some(Errno::ENOTEMPTY),
         b"" if !path.is_empty() => return Err(if flags != 0 { Errno::EBUSY } else { Errno::EISDIR }),
-        b"." | b".." => return Err(Errno::EISDIR),
-        _ => {}
+        b"." | b".." => Some(Errno::EISDIR),
+        _ => None,
+    };
+    if let Some(errno) = special {
+        // What stands before the last name is looked at first.
+        let (head, ..) = crate::text::split_last(path.to_bytes());
+        if !head.is_empty() {
+            let mut parent = PathText::new();
+            parent.push(head)?;
+            let flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+            drop(Fd::owned(paths::open(dir, parent.c(), flags, 0)?));
+        }
+        return Err(errno);
     }
     at_parent(dir, path, |dir, name| {
         if !perms::is_superuser() {
@@ -308,6 +331,9 @@ pub fn sys_symlink(target: usize, dir: i32, path: usize) -> R {
     guest::path(path, &mut text)?;
     let mut to = PathText::new();
     guest::path(target, &mut to)?;
+    if to.is_empty() {
+        return Err(Errno::ENOENT);
+    }
     let setgid = table().header().setgid_dirs.load(Relaxed) != 0;
     at_parent(dir, text.c(), |dir, name| {
         if !perms::is_superuser() {
@@ -366,21 +392,24 @@ pub fn sys_link(old_dir: i32, old: usize, new_dir: i32, new: usize, flags: u32) 
     if flags & !(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
-    let (fd, stat) = paths::locate_or_fd(old_dir, from.c(), flags & AT_SYMLINK_FOLLOW == 0, flags & AT_EMPTY_PATH != 0)
-        .or_else(|errno| {
-            // An O_TMPFILE is linked by its magic link; it has no path to be found by.
-            if flags & AT_SYMLINK_FOLLOW != 0 { magic_source(old_dir, from.c()) } else { Err(errno) }
-        })?;
-    if stat.kind() == S_IFDIR {
-        return Err(Errno::EPERM);
-    }
+    let (fd, source_stat) =
+        paths::locate_or_fd(old_dir, from.c(), flags & AT_SYMLINK_FOLLOW == 0, flags & AT_EMPTY_PATH != 0).or_else(
+            |errno| {
+                // An O_TMPFILE is linked by its magic link; it has no path to be found by.
+                if flags & AT_SYMLINK_FOLLOW != 0 { magic_source(old_dir, from.c()) } else { Err(errno) }
+            },
+        )?;
     let source = fd_path(fd.get());
     at_parent(new_dir, to.c(), |dir, name| {
         if !perms::is_superuser() {
             perms::create(dir, name)?;
         }
         // SAFETY: both strings end with NUL.
-        unsafe { call!(nr::LINKAT, AT_FDCWD, source.c().as_ptr(), dir, name.as_ptr(), AT_SYMLINK_FOLLOW) }
+        match unsafe { call!(nr::LINKAT, AT_FDCWD, source.c().as_ptr(), dir, name.as_ptr(), AT_SYMLINK_FOLLOW) } {
+            // All of the tree is one mount for the guest.
+            Err(Errno::EXDEV) if source_stat.kind() == S_IFDIR => Err(Errno::EPERM),
+            other => other,
+        }
     })
     .map_err(exists)
 }
@@ -398,9 +427,12 @@ pub fn sys_truncate(path: usize, len: usize) -> R {
     if !perms::is_superuser() {
         check_open(AT_FDCWD, text.c(), O_WRONLY)?;
     }
-    let fd = Fd::owned(paths::open(AT_FDCWD, text.c(), O_WRONLY | O_CLOEXEC, 0)?);
-    // SAFETY: no pointers.
-    unsafe { call!(nr::FTRUNCATE, fd.get(), len) }
+    // By its magic link: a named pipe, opened for writing, would wait for a reader.
+    let (fd, _) = locate(AT_FDCWD, text.c(), false)?;
+    crate::stat::paths_writable(fd.get())?;
+    let link = fd_path(fd.get());
+    // SAFETY: the path is ours.
+    unsafe { call!(nr::TRUNCATE, link.c().as_ptr(), len) }
 }
 
 /// umask.

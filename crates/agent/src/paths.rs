@@ -168,7 +168,7 @@ pub fn at_parent(dir: i32, path: &CStr, mut act: impl FnMut(i32, &CStr) -> R) ->
     });
     match result {
         Err(errno) if wants_walk(errno) => {
-            let spot = walk::walk(dir, path, false)?;
+            let spot = walk::parent(dir, path)?;
             spot.change_allowed()?;
             match act(spot.dir.get(), spot.name.c()) {
                 Err(_) if spot.is_mount() => Err(Errno::EBUSY),
@@ -193,8 +193,8 @@ pub fn at_parents(old: (i32, &CStr), new: (i32, &CStr), mut act: impl FnMut(i32,
     })();
     match fast {
         Err(errno) if wants_walk(errno) => {
-            let from = walk::walk(old.0, old.1, false)?;
-            let to = walk::walk(new.0, new.1, false)?;
+            let from = walk::parent(old.0, old.1)?;
+            let to = walk::parent(new.0, new.1)?;
             from.change_allowed()?;
             to.change_allowed()?;
             if from.mount != to.mount {

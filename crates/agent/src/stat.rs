@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 use crate::arch::{Stat, nr};
 use crate::exec;
 use crate::guest;
-use crate::paths::{self, at_parent, host_path, is_door, locate, to_guest};
+use crate::paths::{self, host_path, is_door, locate, to_guest};
 use crate::perms;
 use crate::protocol::DEFAULT_CAPS;
 use crate::state::{config, creds, is_hidden, table};
@@ -229,12 +229,16 @@ fn read_link(dir: i32, path: &CStr, out: &mut PathText) -> R<()> {
         out.filled(len);
         return Ok(());
     }
-    let mut len = 0;
-    at_parent(dir, path, |dir, name| {
-        len = readlinkat(dir, name, out.spare())?;
-        Ok(0)
-    })
-    .map_err(|errno| if matches!(errno, Errno::EBUSY | Errno::EROFS) { Errno::EINVAL } else { errno })?;
+    if !bytes.contains(&b'/') && bytes != b".." {
+        let len = readlinkat(dir, path, out.spare())?;
+        out.filled(len);
+        return Ok(());
+    }
+    let (fd, _) = locate(dir, path, true)?;
+    let len = readlinkat(fd.get(), c"", out.spare()).map_err(|errno| match errno {
+        Errno::ENOENT => Errno::EINVAL,
+        other => other,
+    })?;
     out.filled(len);
     Ok(())
 }

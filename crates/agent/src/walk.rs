@@ -19,6 +19,9 @@ use crate::text::{Name, PathText, number, strip_dir};
 
 const MAX_LINKS: u32 = 40;
 
+/// A name with the slash behind it.
+pub type LastName = crate::text::Text<272>;
+
 /// What the last name of a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Last {
@@ -37,7 +40,7 @@ pub struct Spot {
     /// The directory that holds the last name.
     pub dir: Fd,
     /// The last name; `.` where the path is the directory itself.
-    pub name: Name,
+    pub name: LastName,
     /// What it is.
     pub last: Last,
     /// The mount in which the directory lies.
@@ -124,6 +127,34 @@ pub fn in_step(pid: u32) -> bool {
     name.push_number(pid.into()).is_ok() && proc.is_some_and(|proc| visible(proc.fd, name.bytes()))
 }
 
+/// Walks to the directory that holds the last name of a path, which is left as it is.
+pub fn parent(dir: i32, path: &CStr) -> R<Spot> {
+    let (head, last, slashes) = crate::text::split_last(path.to_bytes());
+    if matches!(last, b"" | b"." | b"..") {
+        return walk(dir, path, false);
+    }
+    let mut to = PathText::new();
+    to.push(head)?;
+    to.push(b".")?;
+    let mut spot = walk(dir, to.c(), true)?;
+    if last.len() > 255 {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    let mut full = PathText::new();
+    full.push(spot.path.bytes())?;
+    full.push_name(last)?;
+    spot.last = match mount_at(full.bytes()) {
+        Some((index, _)) => Last::Mount(index),
+        None => Last::Node(0),
+    };
+    spot.name = LastName::new();
+    spot.name.push(last)?;
+    if !slashes.is_empty() {
+        spot.name.push(b"/")?;
+    }
+    Ok(spot)
+}
+
 /// Walks a path from a directory of the guest's. With `follow`, a symlink at the end is followed.
 pub fn walk(dir: i32, path: &CStr, follow: bool) -> R<Spot> {
     let mut here = PathText::new();
@@ -148,7 +179,10 @@ pub fn walk(dir: i32, path: &CStr, follow: bool) -> R<Spot> {
             rest.remove_front(1);
         }
         let end = rest.bytes().iter().position(|b| *b == b'/').unwrap_or(rest.len());
-        let mut name = Name::new();
+        if end > 255 {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let mut name = LastName::new();
         name.push(&rest.bytes()[..end])?;
         rest.remove_front(end);
         let last = rest.bytes().iter().all(|b| *b == b'/');
@@ -325,6 +359,11 @@ fn duplicate(spot: &Spot, flags: u32) -> R {
 /// Opens a path by the slow way.
 pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
     let exclusive = flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL;
+    let (_, last, slashes) = crate::text::split_last(path.to_bytes());
+    if flags & O_CREAT != 0 && !slashes.is_empty() && !matches!(last, b"" | b"." | b"..") {
+        parent(dir, path)?;
+        return Err(Errno::EISDIR);
+    }
     let spot = walk(dir, path, flags & O_NOFOLLOW == 0 && !exclusive)?;
     let read_only = |index: Option<usize>| index.is_some_and(|i| config().mounts()[i].flags & MOUNT_READ_ONLY != 0);
     match spot.last {

@@ -279,6 +279,42 @@ fn the_same_programs_agree_in_a_chroot() {
     assert_all_ok(&run.stdin(Stdio::null()).output().expect("chroot"));
 }
 
+/// Random calls on random paths give what they give in a chroot.
+#[test]
+fn random_calls_agree_with_a_chroot() {
+    if !is_root() {
+        return skip("chroot(2) needs root");
+    }
+    let place = workplace();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/intercept/fuzz.c");
+    let program = place.path().join("fuzz");
+    match Command::new("gcc").args(["-O1", "-w", "-static", "-o"]).arg(&program).arg(source).output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Err(_) => return skip("no gcc"),
+    }
+    for seed in 1..=6 {
+        let run = |name: &str| {
+            let path = place.path().join(format!("{name}{seed}")).join("tree");
+            for dir in ["w", "proc", "dev", "sys"] {
+                fs::create_dir_all(path.join(dir)).expect("mkdir");
+            }
+            fs::copy(&program, path.join("fuzz")).expect("copy");
+            let seed = seed.to_string();
+            let output = if name == "chroot" {
+                Command::new("chroot").arg(&path).args(["/fuzz", &seed, "2000"]).output().expect("chroot")
+            } else {
+                give(path.parent().expect("a parent"));
+                step(&path, &[], &["/fuzz", &seed, "2000"])
+            };
+            printed(&output)
+        };
+        let (expected, got) = (run("chroot"), run("step"));
+        let differing = expected.lines().zip(got.lines()).find(|(e, g)| e != g);
+        assert_eq!(differing, None, "seed {seed}: in a chroot, and in a step");
+        assert_eq!(expected.lines().count(), got.lines().count(), "seed {seed}");
+    }
+}
+
 /// What a step may not reach, and what must be put back.
 mod confinement {
     use super::*;
