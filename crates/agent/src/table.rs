@@ -323,7 +323,14 @@ impl Table {
 
     /// All records that say something, in the order of the slots.
     pub fn iter(&self) -> impl Iterator<Item = (Key, Facts)> {
-        (0..self.slots()).filter_map(move |slot| {
+        self.iter_within(0..usize::MAX)
+    }
+
+    /// The records that lie, with their first byte, in a range of the shared memory: reading memory that nobody wrote
+    /// to would make it real.
+    pub fn iter_within(&self, bytes: core::ops::Range<usize>) -> impl Iterator<Item = (Key, Facts)> {
+        let slot = |at: usize| at.saturating_sub(TABLE_OFFSET).div_ceil(size_of::<Record>()).min(self.slots());
+        (slot(bytes.start)..slot(bytes.end)).filter_map(move |slot| {
             let record = self.record(slot);
             let (ino, stamp) = (record.ino.load(Acquire), record.stamp.load(Acquire));
             if ino == 0 || stamp == 0 {

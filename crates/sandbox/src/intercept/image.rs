@@ -9,7 +9,7 @@ use agent::protocol::{
     TEXT_ROOM,
 };
 use agent::table::{Table, shared_size};
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::child::{Context, Setup};
@@ -217,9 +217,22 @@ impl Shared {
     }
 
     /// The table in it.
-    pub(crate) fn table(&self) -> Table {
+    fn table(&self) -> Table {
         // SAFETY: formatted by the constructor, mapped as long as `self` is there; callers do not keep it longer.
         unsafe { Table::at(self.base) }
+    }
+
+    /// What the step believed of its files, when its last process is gone.
+    pub(crate) fn remembered(&self) -> OwnershipTable {
+        let end = self.size as u64;
+        let mut at = 0;
+        let written = std::iter::from_fn(|| {
+            // Files in memory always know where their holes are.
+            let start = rustix::fs::seek(&self.fd, SeekFrom::Data(at)).ok().filter(|start| *start < end)?;
+            at = rustix::fs::seek(&self.fd, SeekFrom::Hole(start)).unwrap_or(end);
+            Some(usize::try_from(start).ok()?..usize::try_from(at).ok()?)
+        });
+        OwnershipTable::collect(self.table(), written)
     }
 
     /// Its descriptor.

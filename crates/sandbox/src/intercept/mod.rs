@@ -281,7 +281,7 @@ impl Step {
     /// Puts the tree back as it was, and saves the ownership table. For when the last process of the step is gone.
     pub(crate) fn finish(self) -> Result<(), RunError> {
         let path = table_path(&self.tree);
-        let table = OwnershipTable::collect(self.shared.table());
+        let table = self.shared.remembered();
         let saved = if table.is_empty() && !path.exists() { Ok(()) } else { table.save(&path) };
         self.doors.open().map_err(|(path, source)| RunError::Cleanup { path, source })?;
         saved.map_err(|source| RunError::Cleanup { path, source })

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use agent::table::{Key, Table};
@@ -196,10 +197,10 @@ impl OwnershipTable {
         lost
     }
 
-    /// Reads the memory that a step shared, when its last process is gone.
-    pub(crate) fn collect(memory: Table) -> Self {
+    /// Reads the memory that a step shared, when its last process is gone; `written` are the parts of it that exist.
+    pub(crate) fn collect(memory: Table, written: impl Iterator<Item = Range<usize>>) -> Self {
         let mut table = Self::default();
-        for (key, found) in memory.iter() {
+        for (key, found) in written.flat_map(|range| memory.iter_within(range)) {
             let facts = Remembered {
                 owner: found.owner,
                 mode: found.mode.map(|(mode, _)| mode),
@@ -243,7 +244,7 @@ mod tests {
         // SAFETY: the vector holds so many zeroed bytes and outlives the table.
         let shared = unsafe { Table::format(memory.as_mut_ptr().cast(), 10, 4096) };
         assert_eq!(table.store(shared), 0);
-        assert_eq!(OwnershipTable::collect(shared), table);
+        assert_eq!(OwnershipTable::collect(shared, std::iter::once(0..usize::MAX)), table);
     }
 
     #[test]
