@@ -2,10 +2,11 @@
 use crate::contexts::{Fetcher, NamedTrees};
 use crate::error::{BuildError, Diagnostics, Kind, Result};
 use crate::event::{Event, Events, Outcome};
-use crate::exec::{Executor, Sandboxing, Slots};
+use crate::exec::{Executor, Slots};
 use crate::export::{Export, Whole, load, write_files};
 use crate::image::{BuiltImage, ImageOptions, assemble};
 use crate::images::ImageResolver;
+use crate::place::Place;
 use crate::plan::{PlanInput, plan};
 use crate::request::{BuildRequest, Output, OutputKind};
 use crate::snapshot::{ChainLayer, Layers};
@@ -43,9 +44,8 @@ pub struct Engine {
     store: Arc<Store>,
     client: registry::Client,
     http: HttpClient,
-    sandboxing: Sandboxing,
+    place: Arc<Place>,
     env: BTreeMap<String, String>,
-    real_owners: bool,
 }
 
 /// An image that was built.
@@ -93,24 +93,20 @@ impl Engine {
     /// Opens the store and finds out how commands can be run here.
     ///
     /// # Errors
-    /// Where the store cannot be used, a registry option makes no sense, or the isolation that was asked for cannot
-    /// work here.
+    /// Where the store cannot be used, or a registry option makes no sense.
     pub fn open(options: EngineOptions) -> Result<Self> {
         let store = Arc::new(Store::open(&options.root)?);
         let http = HttpClient::new(&options.registry.trust, &options.registry.proxy, &options.registry.user_agent)
             .map_err(|e| BuildError::new(Kind::Input, e.to_string()).caused_by(e))?;
         let client = registry::Client::new(options.registry).map_err(crate::contexts::remote_error)?;
-        let probes = sandbox::probe::probes(&options.launcher, store.root());
-        let choice = sandbox::choose(options.isolation, &probes).map_err(|e| {
-            BuildError::new(Kind::Input, e.to_string()).hint("run `cooperage doctor` to see what this place allows")
-        })?;
-        let single_id = matches!(options.entered, sandbox::userns::Entered::SingleId { .. });
-        let intercepted = choice.isolation == sandbox::Isolation::Intercept;
-        let real_owners = !single_id && !intercepted;
-        let fake_owners = single_id && !intercepted;
-        let sandboxing =
-            Sandboxing { launcher: options.launcher, choice, fake_owners, resolv_conf: options.resolv_conf };
-        Ok(Self { store, client, http, sandboxing, env: options.env, real_owners })
+        let place = Arc::new(Place::new(
+            options.launcher,
+            options.resolv_conf,
+            store.root().to_owned(),
+            options.entered,
+            options.isolation,
+        ));
+        Ok(Self { store, client, http, place, env: options.env })
     }
 
     /// The store.
@@ -120,9 +116,11 @@ impl Engine {
     }
 
     /// How commands are run here, and why.
-    #[must_use]
-    pub fn choice(&self) -> &sandbox::Choice {
-        &self.sandboxing.choice
+    ///
+    /// # Errors
+    /// Where none of the isolations works, or the one that was asked for does not.
+    pub fn choice(&self) -> Result<&sandbox::Choice> {
+        self.place.choice()
     }
 
     /// Reads and parses the Dockerfile of a request without building anything.
@@ -198,6 +196,15 @@ impl Engine {
         };
 
         checks(&file, &loaded, request, events).map_err(located)?;
+        if let Some(syntax) = &file.directives.syntax
+            && !syntax.value.contains("docker/dockerfile")
+        {
+            let message = format!(
+                "# syntax={}: custom frontends are not run; the file is read as a Dockerfile of version 1.26",
+                syntax.value
+            );
+            events.send(Event::Warning { id: None, message });
+        }
         let host = Platform::host();
         let platforms: Vec<Platform> =
             if request.platforms.is_empty() { vec![host.clone()] } else { request.platforms.clone() };
@@ -205,7 +212,7 @@ impl Engine {
         let resolver = ImageResolver::new(&self.store, &self.client, request, events, &vertices);
         let named = NamedTrees::new();
         let (store, client) = (Arc::clone(&self.store), self.client.clone());
-        let layers = Arc::new(Layers::new(store, client, events.clone(), self.real_owners, stop.clone()));
+        let layers = Arc::new(Layers::new(store, client, events.clone(), Arc::clone(&self.place), stop.clone()));
         let _packing = crate::snapshot::PackingGuard(Arc::clone(&layers));
         let mut results = Vec::new();
         let mut epoch = None;
@@ -222,7 +229,7 @@ impl Engine {
                 layers: Arc::clone(&layers),
                 context: Arc::clone(&loaded.context),
                 named: &named,
-                sandboxing: &self.sandboxing,
+                place: &self.place,
                 stop: stop.clone(),
                 compression: settings.layers,
                 rewrite: settings.rewrite,

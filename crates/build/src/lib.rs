@@ -27,6 +27,7 @@ mod images;
 mod key;
 mod owners;
 mod paths;
+mod place;
 mod plan;
 pub mod request;
 mod snapshot;

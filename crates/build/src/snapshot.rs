@@ -11,8 +11,9 @@ pub(crate) use pack::PackingGuard;
 use crate::error::{BuildError, Kind, Result};
 use crate::event::{Event, Events, VertexId};
 use crate::images::registry_error;
+use crate::place::Place;
 use crate::plan::{ImageOrigin, ResolvedImage};
-use crate::store::{FileLock, LayerId, LayerMeta, Lock, Store, StoredBlob, remove_tree};
+use crate::store::{FileLock, LayerId, LayerMeta, Lock, Store, StoredBlob, fs_name, remove_tree};
 use crate::tree::{ContentSource, SnapshotTree};
 use layer::codec::ReadAhead;
 use layer::{ApplyOptions, Owners, Toc, View, Whiteouts};
@@ -51,8 +52,7 @@ pub(crate) struct Layers {
     pub(crate) store: Arc<Store>,
     pub(crate) client: registry::Client,
     pub(crate) events: Events,
-    /// Whether files keep their owners on disk.
-    pub(crate) real_owners: bool,
+    place: Arc<Place>,
     /// Ends waiting for other builds.
     stop: sandbox::CancelToken,
     tocs: Mutex<HashMap<LayerId, Arc<Toc>>>,
@@ -67,20 +67,25 @@ impl Layers {
         store: Arc<Store>,
         client: registry::Client,
         events: Events,
-        real_owners: bool,
+        place: Arc<Place>,
         stop: sandbox::CancelToken,
     ) -> Self {
         Self {
             store,
             client,
             events,
-            real_owners,
+            place,
             stop,
             tocs: Mutex::default(),
             views: Mutex::default(),
             packing: Packing::default(),
             locks: Mutex::default(),
         }
+    }
+
+    /// Whether files keep their owners on disk.
+    pub(crate) fn real_owners(&self) -> bool {
+        self.place.real_owners()
     }
 
     /// Remembers the table of a layer that was just made.
@@ -186,11 +191,11 @@ impl Layers {
 
     fn unpacked(&self, layer: &ChainLayer, below: &[ChainLayer], at: Option<VertexId>) -> Result<PathBuf> {
         let id = layer.id();
-        if let Some(path) = self.store.layer_fs(&id) {
+        if let Some(path) = self.store.layer_fs(&id, self.real_owners()) {
             return Ok(path);
         }
         self.fetch(layer, Some(below), at)?;
-        self.store.layer_fs(&id).ok_or_else(|| gone(&id))
+        self.store.layer_fs(&id, self.real_owners()).ok_or_else(|| gone(&id))
     }
 
     /// Unpacks a layer over a tree.
@@ -238,7 +243,7 @@ impl Layers {
         let lock = self.lock_of(&id);
         let _in_process = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let ready = |store: &Store| match below.is_some() {
-            true => store.layer_fs(&id).is_some(),
+            true => store.layer_fs(&id, self.real_owners()).is_some(),
             false => store.layer_toc(&id).is_some(),
         };
         if ready(&self.store) {
@@ -270,7 +275,7 @@ impl Layers {
         let mut tar = ReadAhead::start(reader.take_tar()).map_err(layer_error)?;
         let toc = match below {
             Some(below) => {
-                let target = work.join("fs");
+                let target = work.join(fs_name(self.real_owners()));
                 fs::create_dir(&target).map_err(|e| BuildError::io("make", &target, e))?;
                 let root = open_dir(&target)?;
                 let mut options = self.unpack_options();
@@ -294,7 +299,7 @@ impl Layers {
         }
         match self.store.layer(id) {
             Some(_) if below.is_some() => {
-                self.store.add_layer_fs(id, &work.join("fs"))?;
+                self.store.add_layer_fs(id, &work.join(fs_name(self.real_owners())), self.real_owners())?;
                 remove_tree(work);
             }
             Some(_) => remove_tree(work),
@@ -316,7 +321,7 @@ impl Layers {
     pub(crate) fn unpack_options(&self) -> ApplyOptions<'static> {
         ApplyOptions {
             whiteouts: Whiteouts::Overlay { userxattr: true },
-            owners: if self.real_owners { Owners::Real } else { Owners::Listed },
+            owners: if self.real_owners() { Owners::Real } else { Owners::Listed },
             ..ApplyOptions::default()
         }
     }
@@ -350,7 +355,7 @@ impl Layers {
                 let file = self.store.open_blob(&blob.digest).map_err(|e| BuildError::io("open", "blob", e))?;
                 return Ok(LayerReader::plain(layer::decompress(file).map_err(layer_error)?, meta.diff_id));
             }
-            if let (Some(dir), Some(toc)) = (self.store.layer_fs(&id), self.store.layer_toc(&id)) {
+            if let (Some(dir), Some(toc)) = (self.store.layer_any_fs(&id), self.store.layer_toc(&id)) {
                 let tar = pack::stream(dir, toc, meta.whiteout_time)?;
                 return Ok(LayerReader::plain(Box::new(tar), meta.diff_id));
             }

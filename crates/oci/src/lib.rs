@@ -6,6 +6,7 @@
 //!
 //! Sources: OCI image-spec 1.1, OCI distribution-spec 1.1, `distribution/reference` (Go) for the
 //! normalisation of names.
+#![forbid(unsafe_code)]
 mod config;
 mod descriptor;
 mod digest;

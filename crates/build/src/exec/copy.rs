@@ -6,7 +6,7 @@ use crate::event::Event;
 use crate::key::Key;
 use crate::plan::{CopyItem, CopyOp};
 use crate::snapshot::{ChainLayer, codec, layer_error, open_dir};
-use crate::store::{LayerId, LayerMeta, StoredBlob, remove_tree};
+use crate::store::{LayerId, LayerMeta, StoredBlob, fs_name, remove_tree};
 use crate::tree::{Tree, builder_time};
 use layer::{LayerWriter, TarWriter, TreeWriter};
 use std::collections::BTreeMap;
@@ -118,7 +118,7 @@ impl Executor<'_> {
         if so_far.chain.is_empty() {
             return Ok(None);
         }
-        if self.will_run(at.stage, at.number) && self.sandboxing.uses_overlay() {
+        if self.will_run(at.stage, at.number) && self.place.uses_overlay() {
             // One pass over the base instead of two.
             self.layers.directories(&so_far.chain, Some(at.line))?;
         }
@@ -164,10 +164,10 @@ impl Executor<'_> {
         };
         let id = store.new_layer_id(key);
         let mut meta = LayerMeta { created: crate::time::now(), ..LayerMeta::default() };
-        let as_directory = will_run && self.sandboxing.uses_overlay();
+        let as_directory = will_run && self.place.uses_overlay();
         let toc = match exported {
             _ if as_directory => {
-                let dir = work.join("fs");
+                let dir = work.join(fs_name(self.layers.real_owners()));
                 std::fs::create_dir(&dir).map_err(|e| BuildError::io("make", &dir, e))?;
                 let root = open_dir(&dir)?;
                 let mut options = self.layers.unpack_options();

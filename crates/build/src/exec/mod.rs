@@ -11,7 +11,6 @@ mod run;
 mod tree;
 pub(crate) mod users;
 
-pub(crate) use run::Sandboxing;
 pub(crate) use tree::WorkTree;
 
 use crate::contexts::{Fetcher, NamedTrees};
@@ -19,6 +18,7 @@ use crate::copy::Selection;
 use crate::error::{BuildError, Result};
 use crate::event::{Outcome, VertexId};
 use crate::key::{Fields, Key};
+use crate::place::Place;
 use crate::plan::{Base, OpKind, Plan, PlannedStage};
 use crate::snapshot::{ChainLayer, Layers};
 use crate::store::{LayerId, StepRecord};
@@ -53,7 +53,7 @@ pub(crate) struct Executor<'a> {
     pub(crate) layers: Arc<Layers>,
     pub(crate) context: Arc<dyn Tree>,
     pub(crate) named: &'a NamedTrees,
-    pub(crate) sandboxing: &'a Sandboxing,
+    pub(crate) place: &'a Place,
     pub(crate) stop: sandbox::CancelToken,
     /// How layers of the exported stages are compressed; `None` where nothing is exported.
     pub(crate) compression: Option<(Compression, Option<i32>)>,

@@ -7,7 +7,7 @@ use crate::key::Key;
 use crate::plan::{MountOp, RunOp, Sharing};
 use crate::request::SecretSource;
 use crate::snapshot::{layer_error, open_dir};
-use crate::store::{FileLock, LayerId, LayerMeta, Lock, remove_tree};
+use crate::store::{FileLock, LayerId, LayerMeta, Lock, fs_name, remove_tree};
 use crate::tree::{Node, Tree, builder_time, resolve};
 use dockerfile::ast::{MountKind, Network, Security};
 use layer::{PackOptions, TarWriter};
@@ -18,23 +18,6 @@ use std::io::{BufWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// How commands are run in this place.
-#[derive(Debug, Clone)]
-pub(crate) struct Sandboxing {
-    pub(crate) launcher: sandbox::Launcher,
-    pub(crate) choice: sandbox::Choice,
-    /// Only one id exists here, and nothing remembers others: changes of owner are answered with success.
-    pub(crate) fake_owners: bool,
-    /// The content of /etc/resolv.conf for commands.
-    pub(crate) resolv_conf: Vec<u8>,
-}
-
-impl Sandboxing {
-    pub(crate) fn uses_overlay(&self) -> bool {
-        self.choice.root == sandbox::RootStrategy::Overlay
-    }
-}
 
 /// How much of a step's output an error shows.
 const TAIL: usize = 16 << 10;
@@ -57,7 +40,8 @@ impl Drop for Held {
 
 impl Executor<'_> {
     pub(super) fn run(&self, at: At, run: &RunOp, so_far: &StageResult, key: &Key) -> Result<Option<LayerId>> {
-        if !self.sandboxing.uses_overlay() {
+        self.place.choice()?;
+        if !self.place.uses_overlay() {
             return self.run_in_tree(at, run, so_far, key);
         }
         let store = &self.layers.store;
@@ -104,7 +88,7 @@ impl Executor<'_> {
         let root = open_dir(upper)?;
         let options = PackOptions { below: Some(below), clamp_mtime: self.rewrite, ..PackOptions::default() };
         let toc = layer::scan_upper(root.as_fd(), &options).map_err(layer_error)?;
-        let target = layer.join("fs");
+        let target = layer.join(fs_name(self.layers.real_owners()));
         fs::rename(upper, &target).map_err(|e| BuildError::io("keep", upper, e))?;
         let created = crate::time::now();
         let meta = LayerMeta { created, whiteout_time: self.rewrite, ..LayerMeta::default() };
@@ -133,9 +117,9 @@ impl Executor<'_> {
     ) -> Result<()> {
         let account = users::account(Some(tree), &run.user)?;
         let mut spec = sandbox::Spec::new(rootfs, run.args.iter().map(OsString::from));
-        spec.isolation = self.sandboxing.choice.isolation;
+        spec.isolation = self.place.choice()?.isolation;
         spec.cwd = PathBuf::from(&run.cwd);
-        spec.fake_ownership = self.sandboxing.fake_owners;
+        spec.fake_ownership = self.place.fake_owners();
         spec.hostname = HOSTNAME.to_owned();
         spec.user = sandbox::User { uid: account.uid, gid: account.gid, groups: account.groups.clone() };
         spec.network = match run.network {
@@ -234,7 +218,7 @@ impl Executor<'_> {
             hosts.push_str(&format!("{address}\t{name}\n"));
         }
         let file = |content: Vec<u8>| sandbox::MountKind::File { content, mode: 0o644, uid: 0, gid: 0 };
-        spec.mounts.push(sandbox::Mount::new("/etc/resolv.conf", file(self.sandboxing.resolv_conf.clone())));
+        spec.mounts.push(sandbox::Mount::new("/etc/resolv.conf", file(self.place.resolv_conf.clone())));
         spec.mounts.push(sandbox::Mount::new("/etc/hosts", file(hosts.into_bytes())));
     }
 
@@ -286,11 +270,20 @@ impl Executor<'_> {
                     return Err(BuildError::new(Kind::Dockerfile, format!("no SSH key {:?} forwarded", mount.id))
                         .hint(format!("start an agent (ssh-agent, ssh-add) and give it with --ssh {}", mount.id)));
                 };
+                let is_socket =
+                    fs::metadata(&source).is_ok_and(|m| std::os::unix::fs::FileTypeExt::is_socket(&m.file_type()));
+                if !is_socket {
+                    return Err(BuildError::new(
+                        Kind::Input,
+                        format!("--ssh {}: {} is not the socket of an SSH agent", mount.id, source.display()),
+                    )
+                    .hint("key files are not served: start an agent (eval $(ssh-agent); ssh-add FILE) and give --ssh default"));
+                }
                 sandbox::MountKind::Socket { source }
             }
             MountKind::Cache => {
                 let source = self.cache_dir(at, position, mount, held)?;
-                if !self.layers.real_owners
+                if !self.layers.real_owners()
                     && let sandbox::Rootfs::Directory(tree) = &spec.rootfs
                 {
                     remember_owner(tree, &source, (uid, gid))?;
@@ -348,7 +341,7 @@ impl Executor<'_> {
             });
             let mut options = layer::ApplyOptions {
                 whiteouts: layer::Whiteouts::Literal,
-                owners: if self.layers.real_owners { layer::Owners::Real } else { layer::Owners::Listed },
+                owners: if self.layers.real_owners() { layer::Owners::Real } else { layer::Owners::Listed },
                 ..layer::ApplyOptions::default()
             };
             let applied = layer::apply(reader, root.as_fd(), &mut options).map_err(layer_error);
@@ -396,7 +389,7 @@ impl Executor<'_> {
                 self.materialise(&destination.into_placed(), &fresh)?;
             }
             let (uid, gid) = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
-            let (uid, gid) = if self.layers.real_owners { (uid, gid) } else { (0, 0) };
+            let (uid, gid) = if self.layers.real_owners() { (uid, gid) } else { (0, 0) };
             set_attributes(&fresh, mount.mode.unwrap_or(0o755), uid, gid)?;
             let described =
                 serde_json::json!({ "id": mount.id, "target": mount.target, "created": crate::time::now() });
@@ -429,7 +422,7 @@ impl Executor<'_> {
         let exit = std::thread::scope(|scope| {
             scope.spawn(|| follow(out_reader, Stream::Stdout));
             scope.spawn(|| follow(err_reader, Stream::Stderr));
-            self.sandboxing.launcher.run(spec, io, &self.stop)
+            self.place.launcher.run(spec, io, &self.stop)
         });
         let exit = exit.map_err(|e| {
             if self.stop.is_cancelled() {

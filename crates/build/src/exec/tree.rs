@@ -84,7 +84,7 @@ impl Executor<'_> {
             }
             let mut options = ApplyOptions {
                 whiteouts: Whiteouts::Flat,
-                owners: if self.layers.real_owners {
+                owners: if self.layers.real_owners() {
                     layer::Owners::Real
                 } else {
                     layer::Owners::Recorded(&mut owners)
@@ -95,7 +95,7 @@ impl Executor<'_> {
             drop(options);
             tree.chain.push(layer.id());
         }
-        if !self.layers.real_owners {
+        if !self.layers.real_owners() {
             owners.0.save(&owners_file).map_err(|e| BuildError::io("write", &owners_file, e))?;
         }
         tree.table = Table::scan(root.as_fd(), &self.scan_options(&owners)).map_err(layer_error)?;
@@ -103,7 +103,7 @@ impl Executor<'_> {
     }
 
     fn scan_options<'o>(&self, owners: &'o Owners) -> ScanOptions<'o> {
-        let attrs: Option<&dyn AttrSource> = if self.layers.real_owners { None } else { Some(owners) };
+        let attrs: Option<&dyn AttrSource> = if self.layers.real_owners() { None } else { Some(owners) };
         ScanOptions {
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             attrs,
@@ -117,7 +117,7 @@ impl Executor<'_> {
         let owners = Owners(OwnershipTable::load(&owners_file).map_err(|e| BuildError::io("read", &owners_file, e))?);
         let root = open_dir(&tree.dir)?;
         let changes = tree.table.diff(root.as_fd(), &self.scan_options(&owners)).map_err(layer_error)?;
-        let emulated = !self.layers.real_owners;
+        let emulated = !self.layers.real_owners();
         let options = PackOptions {
             below: Some(below),
             clamp_mtime: self.rewrite,

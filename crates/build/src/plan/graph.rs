@@ -347,6 +347,10 @@ impl Planner<'_> {
             return Ok(*id);
         }
         let image = self.images.resolve(name, platform)?;
+        let found = image.config.platform();
+        if !image.config.architecture.is_empty() && platform.distance_of(&found).is_none() {
+            self.plan.warnings.push(format!("{name} is an image for {found}, not for {platform}"));
+        }
         self.plan.images.push(image);
         let id = self.plan.images.len() - 1;
         self.image_ids.insert(key, id);

@@ -125,7 +125,7 @@ impl Layers {
         let sink = BufWriter::with_capacity(1 << 20, file.create()?);
         let to = codec(compression);
         let packed = self.store.layer_tar(id).is_some() || self.store.layer_blob(meta).is_some();
-        let (written, mut sink) = match (packed, self.store.layer_fs(id)) {
+        let (written, mut sink) = match (packed, self.store.layer_any_fs(id)) {
             (false, Some(dir)) => {
                 let toc = self.step_toc(id)?;
                 let writer = LayerWriter::create(sink, to, level, threads).map_err(layer_error)?;

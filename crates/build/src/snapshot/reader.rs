@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
 /// The uncompressed tar of a layer.
 pub(super) struct LayerReader {
@@ -46,7 +46,8 @@ impl LayerReader {
         let out = io::BufWriter::with_capacity(1 << 20, blob.create()?);
         let state = TeeState { out, failed: None };
         let tee = Tee { inner: raw, state: Some(state), back: send, abandoned: Arc::clone(&abandoned) };
-        let mut this = Self::plain(layer::decompress(tee).map_err(layer_error)?, Some(diff_id));
+        let ahead = Ahead::start(tee).map_err(|e| BuildError::io("start", "a thread", e))?;
+        let mut this = Self::plain(layer::decompress(ahead).map_err(layer_error)?, Some(diff_id));
         this.kept = Some(Kept { back, abandoned, blob, stored });
         Ok(this)
     }
@@ -82,6 +83,46 @@ impl Drop for LayerReader {
         if let Some(kept) = &self.kept {
             kept.abandoned.store(true, Ordering::Relaxed);
         }
+    }
+}
+
+/// Downloading, checking and keeping the bytes in a thread of its own, beside the one that inflates them.
+struct Ahead {
+    chunks: Receiver<io::Result<Vec<u8>>>,
+    current: Vec<u8>,
+    used: usize,
+    ended: bool,
+}
+
+impl Ahead {
+    fn start(mut tee: Tee) -> io::Result<Self> {
+        const CHUNK: usize = 256 << 10;
+        let (send, chunks) = sync_channel(4);
+        std::thread::Builder::new().name("layer-download".to_owned()).spawn(move || {
+            loop {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                let result = tee.by_ref().take(CHUNK as u64).read_to_end(&mut chunk);
+                let last = result.is_err() || chunk.is_empty();
+                if send.send(result.map(|_| chunk)).is_err() || last {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { chunks, current: Vec::new(), used: 0, ended: false })
+    }
+}
+
+impl Read for Ahead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.used == self.current.len() && !self.ended {
+            self.current = self.chunks.recv().map_err(|_| io::Error::other("the thread that downloads died"))??;
+            self.used = 0;
+            self.ended = self.current.is_empty();
+        }
+        let count = (self.current.len() - self.used).min(buffer.len());
+        buffer[..count].copy_from_slice(&self.current[self.used..self.used + count]);
+        self.used += count;
+        Ok(count)
     }
 }
 

@@ -39,6 +39,12 @@ impl From<LayerId> for String {
     }
 }
 
+/// The directory with a layer's files: with owners as the layer has them, fit for overlayfs, or with everything owned by
+/// the user who unpacked it, fit for reading. The two must not stand for each other.
+pub(crate) fn fs_name(real_owners: bool) -> &'static str {
+    if real_owners { "fs" } else { "files" }
+}
+
 /// A compressed form of a layer that lies in `blobs/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredBlob {
@@ -75,10 +81,15 @@ impl Store {
         serde_json::from_slice(&fs::read(self.layer_dir(id).join("meta.json")).ok()?).ok()
     }
 
-    /// The layer's files as an overlayfs directory, where they were unpacked.
-    pub(crate) fn layer_fs(&self, id: &LayerId) -> Option<PathBuf> {
-        let path = self.layer_dir(id).join("fs");
+    /// The layer's files as a directory, where they were unpacked: see [`fs_name`].
+    pub(crate) fn layer_fs(&self, id: &LayerId, real_owners: bool) -> Option<PathBuf> {
+        let path = self.layer_dir(id).join(fs_name(real_owners));
         path.is_dir().then_some(path)
+    }
+
+    /// The layer's files in either directory form: the table of contents has the owners.
+    pub(crate) fn layer_any_fs(&self, id: &LayerId) -> Option<PathBuf> {
+        self.layer_fs(id, true).or_else(|| self.layer_fs(id, false))
     }
 
     /// The layer's plain tar, where there is one.
@@ -122,8 +133,8 @@ impl Store {
     }
 
     /// Adds an unpacked directory to a layer that has none yet.
-    pub(crate) fn add_layer_fs(&self, id: &LayerId, work: &Path) -> Result<PathBuf> {
-        let target = self.layer_dir(id).join("fs");
+    pub(crate) fn add_layer_fs(&self, id: &LayerId, work: &Path, real_owners: bool) -> Result<PathBuf> {
+        let target = self.layer_dir(id).join(fs_name(real_owners));
         match fs::rename(work, &target) {
             Ok(()) => {}
             Err(_) if target.is_dir() => remove_tree(work),

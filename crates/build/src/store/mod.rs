@@ -7,6 +7,7 @@
 //!     meta.json            what is known of it (`LayerMeta`)
 //!     toc                  its table of contents
 //!     fs/                  its files, unpacked as an overlayfs upper directory (where a RUN needed them)
+//!     files/               the same with everything owned by the user, for reading (where owners cannot be real)
 //!     tar                  its files as a plain tar (where no directory was made)
 //!   diffs/HEX              the layer with this diff ID: a file that holds its ID
 //!   steps/HEX.json         step records: cache key to layer
@@ -28,7 +29,7 @@ mod records;
 
 pub(crate) use blobs::BlobFile;
 pub use gc::{CachedStep, Part, PrunePolicy, Pruned, Usage};
-pub(crate) use layers::{LayerId, LayerMeta, StoredBlob};
+pub(crate) use layers::{LayerId, LayerMeta, StoredBlob, fs_name};
 pub(crate) use lock::{FileLock, Lock};
 pub use records::ImageRecord;
 pub(crate) use records::{NameRecord, StepRecord};

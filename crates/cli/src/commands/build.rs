@@ -29,8 +29,10 @@ pub(crate) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
         std::fs::remove_file(path).map_err(|e| CliError::io("replace", path, &e))?;
     }
     let engine = open(&plan.request, &settings, context)?;
-    if context.ui.debug {
-        for reason in &engine.choice().reasons {
+    if context.ui.debug
+        && let Ok(choice) = engine.choice()
+    {
+        for reason in &choice.reasons {
             context.ui.note(&format!("debug: {reason}"));
         }
     }
