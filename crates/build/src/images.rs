@@ -240,7 +240,8 @@ fn resolved(
         return Err(BuildError::new(
             Kind::Remote,
             format!("{name}: the config lists {} layers, the manifest {}", diff_ids.len(), manifest.layers.len()),
-        ));
+        )
+        .hint("the image was put together wrongly: ask whoever pushed it to build it again"));
     }
     let layers = diff_ids.iter().cloned().zip(manifest.layers).collect();
     Ok(ResolvedImage { name, digest, config, layers, origin })

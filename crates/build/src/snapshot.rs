@@ -253,20 +253,44 @@ impl Layers {
         if ready(&self.store) {
             return Ok(());
         }
-        let short = format!("sha256:{}", &id.as_str()[..12.min(id.as_str().len())]);
-        let reader = self.open(layer, at)?;
-        let work = self.store.scratch_dir("layer")?;
-        let result = self.unpack(&id, reader, &work, below, at);
-        if result.is_err() {
+        loop {
+            let mut reader = self.open(layer, at)?;
+            let work = self.store.scratch_dir("layer")?;
+            let Err(error) = self.unpack(&id, &mut reader, &work, below, at) else { return Ok(()) };
             remove_tree(&work);
+            if self.drop_damaged(&reader)? {
+                continue;
+            }
+            let ChainLayer::Base(image, n) = layer else { return Err(error.context(format!("layer {}", id.as_str()))) };
+            let (name, blob) = (image.name.split('@').next().unwrap_or_default(), &image.layers[*n].1.digest);
+            let error = reader.cause(error);
+            return Err(match error.message().contains(blob.hex()) {
+                true => error,
+                false => error.context(format!("layer {}:{} of {name}", blob.algorithm(), blob.short())),
+            });
         }
-        result.map_err(|e| e.context(format!("layer {short}")))
+    }
+
+    /// Takes a blob out of the store that is not what its name says (a machine that lost its power, a failing disk), so
+    /// that it is fetched anew. True where it was so.
+    fn drop_damaged(&self, reader: &LayerReader) -> Result<bool> {
+        let Some(stored) = &reader.stored else { return Ok(false) };
+        let path = self.store.blob_path(&stored.digest);
+        let file = File::open(&path).map_err(|e| BuildError::io("open", &path, e))?;
+        let mut reader = oci::VerifyReader::new(file, stored.digest.clone(), Some(stored.size));
+        if io::copy(&mut reader, &mut io::sink()).is_ok() {
+            return Ok(false);
+        }
+        let message = format!("blob {} of the store is damaged: it is fetched again", stored.digest);
+        self.events.send(Event::Warning { id: None, message });
+        fs::remove_file(&path).map_err(|e| BuildError::io("remove", &path, e))?;
+        Ok(true)
     }
 
     fn unpack(
         &self,
         id: &LayerId,
-        mut reader: LayerReader,
+        reader: &mut LayerReader,
         work: &Path,
         below: Option<&[ChainLayer]>,
         at: Option<VertexId>,
@@ -287,7 +311,10 @@ impl Layers {
             None => Toc::scan(&mut tar, &limits).map_err(layer_error)?,
         };
         let (diff_id, tar_size) = tar.finish().map_err(stream_error)?;
-        let blob = reader.finish(&self.store)?;
+        let blob = match reader.finish(&self.store)? {
+            Some(blob) => Some(blob),
+            None => reader.stored.clone(),
+        };
         if let Some(wanted) = &reader.diff_id
             && *wanted != diff_id
         {
@@ -352,8 +379,7 @@ impl Layers {
                 return Ok(LayerReader::plain(Box::new(file), meta.diff_id));
             }
             if let Some(blob) = self.store.layer_blob(&meta) {
-                let file = self.store.open_blob(&blob.digest).map_err(|e| BuildError::io("open", "blob", e))?;
-                return Ok(LayerReader::plain(layer::decompress(file).map_err(layer_error)?, meta.diff_id));
+                return self.open_stored(blob, meta.diff_id);
             }
             if let (Some(dir), Some(toc)) = (self.store.layer_any_fs(&id), self.store.layer_toc(&id)) {
                 let tar = pack::stream(dir, toc, meta.whiteout_time)?;
@@ -362,14 +388,26 @@ impl Layers {
         }
         let ChainLayer::Base(image, n) = layer else { return Err(gone(&id)) };
         let (diff_id, descriptor) = &image.layers[*n];
+        if media_type::layer_compression(&descriptor.media_type).is_none() {
+            let name = image.name.split('@').next().unwrap_or_default();
+            return Err(BuildError::new(
+                Kind::Remote,
+                format!("layer {} of {name} has the unknown type {}", descriptor.digest, descriptor.media_type),
+            )
+            .hint("layers are plain, gzip or zstd archives: build the image again with such layers"));
+        }
         if self.store.has_blob(&descriptor.digest, descriptor.size) {
-            let file = self.store.open_blob(&descriptor.digest).map_err(|e| BuildError::io("open", "blob", e))?;
-            let mut reader = LayerReader::plain(layer::decompress(file).map_err(layer_error)?, Some(diff_id.clone()));
-            reader.stored = Some(stored(descriptor));
-            return Ok(reader);
+            return self.open_stored(stored(descriptor), Some(diff_id.clone()));
         }
         let raw = self.download(image, descriptor, at)?;
         LayerReader::keeping(raw, self.store.new_blob(), stored(descriptor), diff_id.clone())
+    }
+
+    fn open_stored(&self, blob: StoredBlob, diff_id: Option<oci::Digest>) -> Result<LayerReader> {
+        let file = self.store.open_blob(&blob.digest).map_err(|e| BuildError::io("open", "blob", e))?;
+        let mut reader = LayerReader::plain(layer::decompress(file).map_err(layer_error)?, diff_id);
+        reader.stored = Some(blob);
+        Ok(reader)
     }
 
     /// A base layer's compressed bytes, checked.
@@ -437,6 +475,12 @@ fn gone(id: &LayerId) -> BuildError {
 }
 
 pub(crate) fn layer_error(error: layer::Error) -> BuildError {
+    // What a registry says comes through the codec: it has its own words and hints.
+    if let layer::Error::Stream { source, .. } = &error
+        && let Some(inner) = registry::Error::from_io(source)
+    {
+        return remote_error(inner);
+    }
     BuildError::new(Kind::Io, error.to_string()).caused_by(error)
 }
 
@@ -450,15 +494,19 @@ fn stream_error(error: layer::Error) -> BuildError {
 
 fn read_error(error: io::Error) -> BuildError {
     match registry::Error::from_io(&error) {
-        Some(inner) if inner.kind() == registry::ErrorKind::Cancelled => BuildError::canceled(),
-        Some(inner) => {
-            let mut this = BuildError::new(Kind::Remote, inner.to_string());
-            if let Some(hint) = inner.hint() {
-                this = this.hint(hint);
-            }
-            this
-        }
+        Some(inner) => remote_error(inner),
         None => BuildError::new(Kind::Io, format!("cannot read a layer: {error}")).caused_by(error),
+    }
+}
+
+fn remote_error(error: &registry::Error) -> BuildError {
+    if error.kind() == registry::ErrorKind::Cancelled {
+        return BuildError::canceled();
+    }
+    let this = BuildError::new(Kind::Remote, error.to_string());
+    match error.hint() {
+        Some(hint) => this.hint(hint),
+        None => this,
     }
 }
 

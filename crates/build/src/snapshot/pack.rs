@@ -32,6 +32,7 @@ pub(super) struct Packing {
 struct State {
     queue: VecDeque<(LayerId, Compression, Option<i32>)>,
     workers: usize,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// Ends the packing in the background when it is dropped: nothing is written after a build that failed has returned.
@@ -45,6 +46,13 @@ impl Drop for PackingGuard {
         state.queue.clear();
         while state.workers > 0 {
             state = packing.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        // A worker that has counted itself out still holds the store for a moment: who holds it last clears up, and
+        // must not be a thread that the end of the process cuts short.
+        let threads = std::mem::take(&mut state.threads);
+        drop(state);
+        for thread in threads {
+            let _ = thread.join();
         }
     }
 }
@@ -79,9 +87,12 @@ impl Layers {
                 let _ = layers.step_blob(&id, compression, level);
             }
         };
-        if std::thread::Builder::new().name("pack".to_owned()).spawn(work).is_err() {
+        let spawned = std::thread::Builder::new().name("pack".to_owned()).spawn(work);
+        let mut state = self.packing.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match spawned {
+            Ok(thread) => state.threads.push(thread),
             // Without a thread the export does it.
-            self.packing.state.lock().unwrap_or_else(PoisonError::into_inner).workers -= 1;
+            Err(_) => state.workers -= 1,
         }
     }
 

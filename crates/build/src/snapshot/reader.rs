@@ -9,6 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
+const PUSHED_BROKEN: &str =
+    "the layer is what the manifest says, so it was pushed broken: ask whoever pushed the image to build it again";
+
+const TOO_MUCH: &str = "no usual tool makes such a layer: ask where the image comes from";
+
 /// The uncompressed tar of a layer.
 pub(super) struct LayerReader {
     pub(super) tar: Box<dyn Read + Send>,
@@ -57,9 +62,28 @@ impl LayerReader {
         std::mem::replace(&mut self.tar, Box::new(io::empty()))
     }
 
+    /// What is really wrong with a layer that could not be unpacked: bytes that are no archive are most likely not
+    /// the bytes that the manifest names, which shows at their end.
+    pub(super) fn cause(&mut self, error: BuildError) -> BuildError {
+        let inner = std::error::Error::source(&error).and_then(|e| e.downcast_ref::<layer::Error>());
+        let broken = matches!(inner, Some(layer::Error::Tar { .. } | layer::Error::Stream { .. }));
+        let error = match inner {
+            Some(layer::Error::Limit { .. }) => error.hint(TOO_MUCH),
+            _ => error,
+        };
+        if !broken {
+            return error;
+        }
+        drop(self.take_tar());
+        match self.kept.take().and_then(|kept| kept.back.recv().ok()?.failed) {
+            Some(failed) => read_error(failed),
+            None => error.hint(PUSHED_BROKEN),
+        }
+    }
+
     /// Gives the downloaded blob its name. Everything was read before.
     pub(super) fn finish(&mut self, store: &Store) -> Result<Option<StoredBlob>> {
-        let Some(Kept { back, blob, stored, .. }) = self.kept.take() else { return Ok(self.stored.take()) };
+        let Some(Kept { back, blob, stored, .. }) = self.kept.take() else { return Ok(None) };
         // What follows the archive's end (padding, another gzip member) belongs to the blob.
         drop(self.take_tar());
         let mut state = back.recv().map_err(|_| BuildError::new(Kind::Io, "the thread that read a layer died"))?;
@@ -128,7 +152,8 @@ impl Read for Ahead {
 
 struct TeeState {
     out: io::BufWriter<File>,
-    /// An error that came while nobody was looking: after the archive's end.
+    /// What the stream said: while nobody was looking, after the archive's end, or in words that the codec may not
+    /// hand on.
     failed: Option<io::Error>,
 }
 
@@ -143,7 +168,16 @@ struct Tee {
 
 impl Read for Tee {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
+        let count = match self.inner.read(buffer) {
+            Ok(count) => count,
+            Err(error) => {
+                if let Some(state) = &mut self.state {
+                    let same = io::Error::new(error.kind(), error.to_string());
+                    state.failed.get_or_insert(same);
+                }
+                return Err(error);
+            }
+        };
         if let Some(state) = &mut self.state {
             state.out.write_all(&buffer[..count])?;
         }

@@ -22,6 +22,9 @@ impl BlobFile {
     /// Gives the content its name. The caller has computed the digest while writing.
     pub(crate) fn commit(mut self, store: &Store, digest: &Digest) -> Result<()> {
         let target = store.blob_path(digest);
+        if let Some(dir) = target.parent() {
+            fs::create_dir_all(dir).map_err(|e| BuildError::io("make", dir, e))?;
+        }
         fs::rename(&self.path, &target).map_err(|e| BuildError::io("write", &target, e))?;
         self.committed = true;
         Ok(())
