@@ -427,6 +427,23 @@ mod confinement {
     }
 
     #[test]
+    fn a_step_that_was_killed_is_cleaned_up_by_the_next() {
+        let Some(place) = place() else { return };
+        let mode = |name: &str| fs::metadata(place.tree.join(name)).expect(name).mode() & 0o7777;
+        assert_eq!(place.sh(&[], "kill -9 $PPID 2>/dev/null; true"), "", "the helper is not the step's to kill");
+        let before = mode("proc");
+        let note = serde_json::to_vec(&[("proc".as_bytes(), 0o755)]).expect("json");
+        fs::write(place.dir.path().join("tree.doors"), note).expect("write");
+        fs::set_permissions(place.tree.join("proc"), fs::Permissions::from_mode(0o000)).expect("mode");
+        fs::create_dir(place.dir.path().join("tree.step-4194999")).expect("mkdir");
+        give(place.dir.path());
+        assert_eq!(place.sh(&[], "ls -d /proc/self"), "/proc/self\n");
+        assert_eq!(mode("proc"), before);
+        assert!(!place.dir.path().join("tree.step-4194999").exists());
+        assert!(!place.dir.path().join("tree.doors").exists());
+    }
+
+    #[test]
     fn owners_are_kept_from_step_to_step() {
         let Some(place) = place() else { return };
         assert_eq!(place.sh(&["--cwd", "/w"], "touch f; chown 33:44 f; chmod 4711 f; mknod n c 1 3"), "");

@@ -1,7 +1,8 @@
 //! The mounts of a step without mount(2): which path of the guest leads to which file of the builder, and the doors.
 //!
 //! A mount covers a directory or file of the tree: its door. While the step runs a door has no permission bits, so
-//! that the kernel refuses to go through it and the agent looks the mount up. [`Doors::open`] puts the bits back.
+//! that the kernel refuses to go through it and the agent looks the mount up. [`Doors::open`] puts the bits back; a note
+//! beside the tree (`TREE.doors`) lets the next step do so where this one was killed.
 
 use std::ffi::OsStr;
 use std::fs::Permissions;
@@ -52,18 +53,59 @@ pub(crate) struct Doors {
     pub(crate) owners: Vec<(FileKey, (u32, u32))>,
 }
 
+/// The name of something beside the tree.
+fn beside(tree: &Path, ending: &str) -> PathBuf {
+    let mut name = tree.file_name().unwrap_or(OsStr::new("tree")).to_owned();
+    name.push(ending);
+    tree.with_file_name(name)
+}
+
+/// Sets the permission bits of doors. A step may have put something else in their place: links are not followed.
+fn set_bits(closed: &[(PathBuf, u32)]) -> Result<(), (PathBuf, io::Error)> {
+    for (path, mode) in closed.iter().rev() {
+        if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink()) {
+            std::fs::set_permissions(path, Permissions::from_mode(*mode)).map_err(|e| (path.clone(), e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts back what a step left that was killed together with its helper: shut doors, by the note beside the tree, and
+/// directories that went with it.
+fn recover(tree: &Path) -> io::Result<()> {
+    let note = beside(tree, ".doors");
+    if let Ok(text) = std::fs::read(&note) {
+        let closed: Vec<(Vec<u8>, u32)> = serde_json::from_slice(&text).unwrap_or_default();
+        let closed: Vec<_> =
+            closed.into_iter().map(|(path, mode)| (tree.join(OsStr::from_bytes(&path)), mode & 0o7777)).collect();
+        set_bits(&closed).map_err(|(_, error)| error)?;
+        std::fs::remove_file(&note)?;
+    }
+    let prefix = beside(tree, ".step-");
+    for entry in std::fs::read_dir(tree.parent().unwrap_or(tree))?.flatten() {
+        let path = entry.path();
+        let name =
+            bytes(&path).strip_prefix(bytes(&prefix)).and_then(|pid| std::str::from_utf8(pid).ok()?.parse().ok());
+        if name.is_some_and(|pid: u32| !Path::new(&format!("/proc/{pid}")).exists()) {
+            make_removable(&path);
+            std::fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
 impl Doors {
+    /// Notes the doors beside the tree, for [`recover`].
+    fn note(&self) -> io::Result<()> {
+        let inside = |path: &Path| bytes(path.strip_prefix(&self.tree).unwrap_or(path)).to_vec();
+        let list: Vec<(Vec<u8>, u32)> = self.closed.iter().map(|(path, mode)| (inside(path), *mode)).collect();
+        std::fs::write(beside(&self.tree, ".doors"), serde_json::to_vec(&list)?)
+    }
+
     /// Puts the tree back as it was: permission bits, and no mount point that was made for the step.
     pub(crate) fn open(self) -> Result<(), (PathBuf, io::Error)> {
-        for (path, mode) in self.closed.iter().rev() {
-            // The step cannot have replaced a door by a link: it is looked at without following.
-            match std::fs::symlink_metadata(path) {
-                Ok(found) if !found.is_symlink() => {
-                    std::fs::set_permissions(path, Permissions::from_mode(*mode)).map_err(|e| (path.clone(), e))?;
-                }
-                _ => {}
-            }
-        }
+        set_bits(&self.closed)?;
+        let _ = std::fs::remove_file(beside(&self.tree, ".doors"));
         if let Some(scratch) = &self.scratch {
             make_removable(scratch);
             std::fs::remove_dir_all(scratch).map_err(|e| (scratch.clone(), e))?;
@@ -99,6 +141,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn new(tree: &'a Path) -> Setup<Self> {
         let fd = rustix::fs::open(tree, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .context(|| format!("open the root file system {}", tree.display()))?;
+        recover(tree).context(|| format!("restore {} after a step that was killed", tree.display()))?;
         let doors = Doors { tree: tree.to_owned(), ..Doors::default() };
         Ok(Builder { tree, root: Root::new(fd), places: Vec::new(), doors, scratch_count: 0, open_doors: Vec::new() })
     }
@@ -143,6 +186,7 @@ impl<'a> Builder<'a> {
         for mount in &spec.mounts {
             self.mount(&mount.target, &mount.kind)?;
         }
+        self.doors.note().context(|| format!("note the mount points beside {}", self.tree.display()))?;
         for fd in &self.open_doors {
             let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
             std::fs::set_permissions(&link, Permissions::from_mode(0o0)).context(|| "shut a mount point")?;
@@ -184,9 +228,7 @@ impl<'a> Builder<'a> {
         let base = match &self.doors.scratch {
             Some(base) => base.clone(),
             None => {
-                let mut name = self.tree.file_name().unwrap_or(OsStr::new("tree")).to_owned();
-                name.push(format!(".step-{}", std::process::id()));
-                let base = self.tree.with_file_name(name);
+                let base = beside(self.tree, &format!(".step-{}", std::process::id()));
                 std::fs::create_dir(&base).context(|| format!("make {}", base.display()))?;
                 self.doors.scratch = Some(base.clone());
                 base
