@@ -1,0 +1,356 @@
+//! Builds in the places that users have give one image: as root on a machine, as an ordinary user, in pods from the
+//! restricted one up.
+//!
+//! The contexts (`tests/pods/contexts`) exercise RUN: owners, modes, links, mounts, maintainer scripts. Each is built in
+//! every place; files, owners, modes, links, attributes and configs are compared, times are not. (Layers need not be equal
+//! to the byte: a tree sees that a file changed when one of its hard links goes, and writes it once more.) A pod must be as
+//! it was outside of the store and the workspace, and a step must not reach what belongs to its builder. Needs root.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+use testkit::{Image, Overlay, Pod, PodKind, PodSpec, Registry, bases, compare, pod};
+
+const TOOLS: &[(&str, &str)] = &[
+    ("docker-registry", "docker-registry"),
+    ("skopeo", "skopeo"),
+    ("busybox", "busybox-static"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("runc", "runc"),
+    ("setpriv", "util-linux"),
+];
+
+/// The contexts, and what their builds get besides.
+const CONTEXTS: [&str; 4] = ["identities", "files", "mounts", "package"];
+
+/// An ordinary user of a machine: no name, no subordinate ids.
+const USER: u32 = 4321;
+
+/// Differences that are accepted: place, context, path, and why.
+const KNOWN: &[(&str, &str, &str, &str)] = &[
+    (
+        "*",
+        "identities",
+        "/home/dev/work (mode)",
+        "WORKDIR below a set-group-ID directory: a tree hands the bit on, an upper directory does not",
+    ),
+    ("*", "identities", "/home/dev/moved (mode)", "the same, of what a step makes below"),
+    ("*", "identities", "/listed (content)", "the same, as a step sees it"),
+    ("*", "mounts", "/tmp/dev (content)", "intercept has no /dev/core"),
+];
+
+/// The environment variable that a step must not see.
+const BUILDER_SECRET: &str = "the-builders-own-secret";
+
+/// What all places share: the binary, the contexts and a registry, where every user can read them.
+struct World {
+    directory: TempDir,
+    registry: Registry,
+}
+
+impl World {
+    fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("places-").tempdir().expect("a directory");
+        open_to_all(directory.path());
+        let binary = directory.path().join("cooperage");
+        fs::copy(env!("CARGO_BIN_EXE_cooperage"), &binary).expect("a copy of the binary");
+        open_to_all(&binary);
+        let source = testkit::repository().join("tests/pods/contexts");
+        let contexts = directory.path().join("contexts");
+        testkit::run(Command::new("cp").arg("-R").arg(source).arg(&contexts)).expect("a copy of the contexts");
+        fs::write(directory.path().join("token"), "0123456789").expect("a secret");
+        // Modes of a checkout depend on the umask that it was made with.
+        testkit::run(Command::new("chmod").args(["-R", "u=rwX,go=rX"]).arg(&contexts)).expect("modes");
+        let registry = Registry::start().expect("docker-registry is installed");
+        bases::BUSYBOX.push(&registry).expect("busybox-static is installed");
+        bases::DEBIAN.push(&registry).expect("mmdebstrap is installed");
+        Self { directory, registry }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The words of a build; `at` is where the shared files are seen, `out` where the image goes.
+    fn build(&self, context: &str, at: &Path, store: &Path, out: &Path) -> Vec<String> {
+        let path = |path: &Path| path.display().to_string();
+        vec![
+            path(&at.join("cooperage")),
+            "build".to_owned(),
+            "--progress=plain".to_owned(),
+            format!("--root={}", path(store)),
+            format!("--registry-mirror=docker.io={}", self.registry.url()),
+            format!("--secret=id=token,src={}", path(&at.join("token"))),
+            format!("--output=type=oci,dest={}", path(out)),
+            path(&at.join("contexts").join(context)),
+        ]
+    }
+}
+
+fn open_to_all(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our own file");
+}
+
+/// What the checks of `tests/pods/contexts/leaks` find where nothing leaks: file of `/out`, content.
+const NOTHING: &[(&str, &str)] = &[
+    ("environment", "0\n0\n"),
+    ("first", ""),
+    ("parent", ""),
+    ("any", ""),
+    ("account", "cat: can't open '/var/run/secrets/kubernetes.io/serviceaccount/token': No such file or directory\n"),
+    ("docker", "cat: can't open '/home/user/.docker/config.json': No such file or directory\n"),
+    (
+        "store",
+        "ls: /home/user/store: No such file or directory\nls: /workspace: No such file or directory\n\
+         ls: /shared: No such file or directory\n",
+    ),
+    ("through-proc", ""),
+    ("upwards", ""),
+    ("link", ""),
+    ("hard-link", "refused\n"),
+    ("descriptors", ""),
+    ("through-descriptors", ""),
+    ("kill-first", "1\n"),
+    ("kill-parent", "1\n"),
+    ("kill-all", "alive\n"),
+    ("memory-first", ""),
+    ("memory-parent", "refused\n"),
+    ("maps", ""),
+    ("mount-upwards", ""),
+];
+
+/// Where a build happens.
+enum Place {
+    Machine { name: &'static str, user: Option<u32>, store: PathBuf, home: TempDir, _overlay: Option<Overlay> },
+    Pod(PodKind, Pod),
+}
+
+impl Place {
+    fn machine(name: &'static str, user: Option<u32>, overlay: Option<Overlay>) -> Self {
+        let home = tempfile::Builder::new().prefix("places-home-").tempdir().expect("a directory");
+        chown(home.path(), user, user).expect("root may do that");
+        let store = overlay.as_ref().map_or(home.path().to_owned(), Overlay::path).join("store");
+        Self::Machine { name, user, store, home, _overlay: overlay }
+    }
+
+    fn pod(kind: PodKind, world: &World, rootfs: &Path) -> Self {
+        let token = world.path("service-account-token");
+        fs::write(&token, "a-service-account-token").expect("a file");
+        let spec = PodSpec::new(kind, rootfs)
+            .bind_read_only(world.directory.path(), "/shared")
+            .bind_read_only(token, "/var/run/secrets/kubernetes.io/serviceaccount/token")
+            .env("BUILDER_SECRET", BUILDER_SECRET)
+            .current_dir("/workspace");
+        let login = world.path("config.json");
+        fs::write(&login, r#"{"auths":{"registry.example.org":{"auth":"dXNlcjpwYXNzd29yZA=="}}}"#).expect("a file");
+        let spec = spec.bind_read_only(login, "/home/user/.docker/config.json");
+        let spec = spec.env("DOCKER_CONFIG", "/home/user/.docker");
+        Self::Pod(kind, spec.start().expect("runc and overlayfs"))
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Machine { name, .. } => (*name).to_owned(),
+            Self::Pod(kind, _) => format!("{} pod", kind.name()),
+        }
+    }
+
+    fn run(&self, words: &[String]) -> Output {
+        match self {
+            Self::Machine { user, home, .. } => {
+                let mut command = Command::new("setpriv");
+                if let Some(user) = user {
+                    command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]);
+                }
+                command.arg("--").args(words).current_dir(home.path());
+                command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+                command.env("HOME", home.path()).env("BUILDER_SECRET", BUILDER_SECRET);
+                command.output().expect("setpriv is installed")
+            }
+            Self::Pod(_, pod) => pod.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).expect("runc"),
+        }
+    }
+
+    /// The isolation and the root strategy that doctor says are chosen here.
+    fn choice(&self, world: &World) -> String {
+        let (at, store) = self.views(world);
+        let words = ["doctor", "--format=json", "--root"].map(str::to_owned);
+        let mut command = vec![at.join("cooperage").display().to_string()];
+        command.extend(words);
+        command.push(store.display().to_string());
+        let output = self.run(&command);
+        let facts: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{}: doctor: {error}\n{}", self.name(), text(&output)));
+        let word = |name: &str| facts["choice"][name].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", word("isolation"), word("root"))
+    }
+
+    /// Where the place sees the shared files, and its store.
+    fn views(&self, world: &World) -> (PathBuf, PathBuf) {
+        match self {
+            Self::Machine { store, .. } => (world.directory.path().to_owned(), store.clone()),
+            Self::Pod(..) => ("/shared".into(), "/home/user/store".into()),
+        }
+    }
+
+    /// Builds a context. Says why it could not.
+    fn build(&self, world: &World, context: &str) -> Result<(Image, String), String> {
+        let (at, store) = self.views(world);
+        let out = match self {
+            Self::Machine { home, .. } => home.path().join(format!("{context}.tar")),
+            Self::Pod(..) => format!("/workspace/{context}.tar").into(),
+        };
+        let output = self.run(&world.build(context, &at, &store, &out));
+        if !output.status.success() {
+            return Err(text(&output));
+        }
+        let archive = match self {
+            Self::Machine { .. } => out,
+            Self::Pod(_, pod) => pod.path(&out.display().to_string()),
+        };
+        let image = Image::from_archive(&archive).map_err(|error| error.to_string())?;
+        Ok((image, text(&output)))
+    }
+
+    /// What a build left where it should not.
+    fn litter(&self) -> Vec<String> {
+        match self {
+            Self::Machine { .. } => Vec::new(),
+            Self::Pod(_, pod) => pod.changes(&["/home/user/store", "/workspace"]).expect("the pod's upper directory"),
+        }
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Whether this machine can make the places; it says why not. In CI that is a failure.
+#[allow(clippy::print_stderr, reason = "a test that is passed over says so")]
+fn possible(test: &str) -> bool {
+    if !testkit::available(test, TOOLS) {
+        return false;
+    }
+    if !testkit::is_root() {
+        assert!(std::env::var_os("CI").is_none(), "{test}: CI must run this test as root");
+        eprintln!("{test}: passed over; it needs root");
+        return false;
+    }
+    true
+}
+
+fn known(place: &str, context: &str, difference: &str) -> bool {
+    KNOWN.iter().any(|(p, c, path, _)| (*p == place || *p == "*") && *c == context && difference.starts_with(path))
+}
+
+/// Everything that is wrong with a place's builds, given the images of the first place.
+fn judge(place: &Place, world: &World, expected: &[Image]) -> String {
+    let mut wrong = String::new();
+    for (context, expected) in CONTEXTS.iter().zip(expected) {
+        let (image, log) = match place.build(world, context) {
+            Ok(built) => built,
+            Err(why) => {
+                let _ = writeln!(wrong, "{}: {context} does not build:\n{why}", place.name());
+                continue;
+            }
+        };
+        let differences: Vec<String> =
+            compare(expected, &image).expect("two images").iter().map(ToString::to_string).collect();
+        let unknown: Vec<&String> = differences.iter().filter(|line| !known(&place.name(), context, line)).collect();
+        for line in &unknown {
+            let _ = writeln!(wrong, "{}: {context}: {line}", place.name());
+        }
+        assert!(!log.contains(BUILDER_SECRET), "{}: a step has seen the builder's environment", place.name());
+    }
+    for change in place.litter() {
+        let _ = writeln!(wrong, "{}: left behind: {change}", place.name());
+    }
+    wrong
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "says what was compared")]
+fn six_places_one_image() {
+    if !possible("six_places_one_image") {
+        return;
+    }
+    let world = World::new();
+    let rootfs = pod::rootfs(&bases::BUSYBOX).expect("a root file system for pods");
+    let first = Place::machine("root", None, None);
+    assert_eq!(first.choice(&world), "namespaces overlay");
+    let started = std::time::Instant::now();
+    let expected: Vec<Image> = CONTEXTS
+        .iter()
+        .map(|context| first.build(&world, context).unwrap_or_else(|why| panic!("{context} as root: {why}")).0)
+        .collect();
+    eprintln!("root: {:.1?}", started.elapsed());
+    let others = [
+        (
+            Place::machine("root, store on overlayfs", None, Some(Overlay::mount().expect("overlayfs"))),
+            "namespaces tree",
+        ),
+        (Place::machine("ordinary user", Some(USER), None), "intercept tree"),
+        (Place::pod(PodKind::Restricted, &world, &rootfs), "intercept tree"),
+        (Place::pod(PodKind::NonRoot, &world, &rootfs), "intercept tree"),
+        (Place::pod(PodKind::Root, &world, &rootfs), "intercept tree"),
+        (Place::pod(PodKind::HostUsers, &world, &rootfs), "intercept tree"),
+    ];
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = others
+            .iter()
+            .map(|(place, choice)| {
+                let (world, expected) = (&world, &expected);
+                scope.spawn(move || {
+                    let started = std::time::Instant::now();
+                    let chosen = place.choice(world);
+                    let mut wrong = judge(place, world, expected);
+                    if chosen != *choice {
+                        let _ = writeln!(wrong, "{}: doctor chooses {chosen}, not {choice}", place.name());
+                    }
+                    eprintln!("{}: {chosen}, {:.1?}", place.name(), started.elapsed());
+                    wrong
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    let wrong = wrong.concat();
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn a_step_in_a_pod_reaches_nothing_of_its_builder() {
+    if !possible("a_step_in_a_pod_reaches_nothing_of_its_builder") {
+        return;
+    }
+    let world = World::new();
+    let rootfs = pod::rootfs(&bases::BUSYBOX).expect("a root file system for pods");
+    let mut wrong = String::new();
+    for kind in PodKind::ALL {
+        let place = Place::pod(kind, &world, &rootfs);
+        let (image, log) = match place.build(&world, "leaks") {
+            Ok(built) => built,
+            Err(why) => {
+                let _ = writeln!(wrong, "{}: does not build:\n{why}", place.name());
+                continue;
+            }
+        };
+        assert!(!log.contains(BUILDER_SECRET), "{}: {log}", place.name());
+        let files = image.files().expect("layers apply");
+        for (name, expected) in NOTHING {
+            let got = files.get(&format!("out/{name}")).and_then(|facts| facts.text.as_deref());
+            // An empty file has no text to compare.
+            if got.unwrap_or_default() != *expected {
+                let _ = writeln!(wrong, "{}: {name}: expected {expected:?}, got {got:?}", place.name());
+            }
+        }
+        let checks = files.keys().filter(|path| path.starts_with("out/")).count();
+        if checks != NOTHING.len() {
+            let _ = writeln!(wrong, "{}: {checks} results of {} checks", place.name(), NOTHING.len());
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
