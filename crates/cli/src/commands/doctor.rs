@@ -1,10 +1,16 @@
 //! `cooperage doctor`: what was tried in this place, and what follows from it.
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use sandbox::doctor::{Clues, Report, Surroundings};
 use sandbox::userns::Entered;
 
 use crate::app::Context;
 use crate::args::build::PlaceArgs;
 use crate::config::{Flags, Settings};
 use crate::error::{CliError, Result};
+use crate::progress::bytes;
 
 /// Say what works in this place.
 #[derive(Debug, clap::Args)]
@@ -27,68 +33,124 @@ pub(crate) fn run(args: &DoctorArgs, context: &Context<'_>) -> Result<()> {
     let launcher = sandbox::Launcher::of_this_program().map_err(|e| {
         CliError::io("find this program at", std::path::Path::new("/proc/self/exe"), &e).hint("is /proc mounted?")
     })?;
-    let probes = sandbox::probe::probes(&launcher, root);
     let requested = match settings.isolation.value.as_deref() {
         None | Some("auto") => None,
         Some(name) => Some(name.parse::<sandbox::Isolation>().map_err(CliError::usage)?),
     };
-    let choice = sandbox::choose(requested, &probes);
+    let env = |name: &str| context.env.get(name).map(str::to_owned);
+    let around = Surroundings {
+        store: root.clone(),
+        path: env("PATH").unwrap_or_default().into(),
+        entered: Ok(context.entered.clone()),
+        requested,
+        clues: Clues { env: &env, exists: &|path| path.exists(), read: &|path| std::fs::read_to_string(path).ok() },
+    };
+    let report = sandbox::doctor::report(&launcher, &around);
+    let git = version_of("git", &around.path);
+    let credentials = env("DOCKER_CONFIG").map_or_else(
+        || env("HOME").map(|home| Path::new(&home).join(".docker/config.json")),
+        |dir| Some(Path::new(&dir).join("config.json")),
+    );
+    let credentials = credentials.filter(|path| path.is_file());
     if args.format == "json" {
         let json = serde_json::json!({
             "store": root.display().to_string(),
             "userNamespace": context.entered,
-            "probes": probes,
-            "choice": choice.as_ref().ok(),
-            "error": choice.as_ref().err().map(ToString::to_string),
+            "places": report.places,
+            "facts": report.facts,
+            "findings": report.findings,
+            "choice": report.choice.as_ref().ok(),
+            "error": report.choice.as_ref().err().map(ToString::to_string),
+            "unlock": report.unlock,
+            "git": git,
+            "credentials": credentials.as_ref().map(|path| path.display().to_string()),
         });
         context.ui.out(&format!("{json:#}\n"))?;
     } else {
-        context.ui.out(&text(root, &context.entered, &probes, choice.as_ref()))?;
+        context.ui.out(&text(root, &report, git.as_deref(), credentials.as_deref()))?;
     }
-    match choice {
+    match report.choice {
         Ok(_) => Ok(()),
         Err(error) => Err(CliError::failed(error.to_string())),
     }
 }
 
-fn text(
-    root: &std::path::Path,
-    entered: &Entered,
-    probes: &sandbox::probe::Probes,
-    choice: std::result::Result<&sandbox::Choice, &sandbox::CannotIsolate>,
-) -> String {
+/// What `PROGRAM --version` says, where there is such a program.
+fn version_of(program: &str, path: &OsStr) -> Option<String> {
+    let found = std::env::split_paths(path).map(|dir| dir.join(program)).find(|file| file.is_file())?;
+    let output = std::process::Command::new(found).arg("--version").output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn text(root: &Path, report: &Report, git: Option<&str>, credentials: Option<&Path>) -> String {
+    let facts = &report.facts;
+    let places: Vec<&str> = report.places.iter().map(|place| place.name()).collect();
     let mut out = String::new();
-    let mut row = |name: &str, why: Option<String>| {
-        out.push_str(&match why {
-            None => format!("  ok  {name}\n"),
-            Some(why) => format!("  no  {name}: {why}\n"),
-        });
-    };
-    row("namespaces", probes.namespaces.as_ref().err().map(ToString::to_string));
-    row("overlay", probes.overlay.as_ref().err().map(ToString::to_string));
-    row("chroot", probes.chroot.as_ref().err().map(ToString::to_string));
-    row("intercept", probes.intercept.as_ref().err().map(ToString::to_string));
-    let mut text = format!("What works here, with the store at {}:\n{out}\n", root.display());
-    match entered {
-        Entered::NotNeeded => {}
-        Entered::SubordinateIds { count } => {
-            text.push_str(&format!("This user's builds happen in a user namespace with {count} ids.\n"));
+    let _ = writeln!(
+        out,
+        "Place:  {} (Linux {}, {}, uid {})",
+        if places.is_empty() { "a machine of its own".to_owned() } else { places.join(", ") },
+        facts.kernel,
+        facts.machine,
+        facts.uid
+    );
+    let _ = writeln!(
+        out,
+        "Store:  {} on {}, {} free{}",
+        root.display(),
+        facts.store_type,
+        bytes(facts.store_free),
+        facts.memory_limit.map_or_else(String::new, |limit| format!("; memory limit {}", bytes(limit)))
+    );
+    match &report.entered {
+        Ok(Entered::SubordinateIds { count }) => {
+            let _ = writeln!(out, "User:   builds happen in a user namespace with {count} ids");
         }
-        Entered::SingleId { why } => text.push_str(&format!(
-            "This user's builds happen in a user namespace with one id, ownership is emulated: {why}\n"
-        )),
+        Ok(Entered::SingleId { why }) => {
+            let _ = writeln!(out, "User:   builds happen in a user namespace with one id: {why}");
+        }
+        Ok(Entered::NotNeeded) | Err(_) => {}
     }
-    match choice {
+    out.push_str("\nTried:\n");
+    for finding in &report.findings {
+        let (mark, detail) = match &finding.result {
+            // Objects are for machines.
+            Ok(detail) if detail.is_empty() || detail.starts_with('{') => ("ok", String::new()),
+            Ok(detail) => ("ok", format!(": {detail}")),
+            Err(why) => ("no", format!(": {why}")),
+        };
+        let _ = writeln!(out, "  {mark}  {:17}  {}{detail}", finding.name, finding.purpose);
+    }
+    let present = |name: &str, purpose: &str, found: Option<String>| match found {
+        Some(found) => format!("  ok  {name:17}  {purpose}: {found}\n"),
+        None => format!("  --  {name:17}  {purpose}: not found\n"),
+    };
+    out.push_str(&present("git", "git contexts, ADD of repositories", git.map(str::to_owned)));
+    out.push_str(&present("credentials", "private registries", credentials.map(|path| path.display().to_string())));
+    let emulators: Vec<&str> = facts.binfmt.iter().chain(&facts.qemu).map(String::as_str).collect();
+    let emulators = (!emulators.is_empty()).then(|| emulators.join(", "));
+    out.push_str(&present("emulators", "RUN for other architectures", emulators));
+    out.push('\n');
+    match &report.choice {
         Ok(choice) => {
-            text.push_str(&format!(
-                "RUN steps use isolation {}, root file systems are kept as {}.\n",
+            let _ = writeln!(
+                out,
+                "RUN steps use isolation {}, root file systems are kept as {}.",
                 choice.isolation, choice.root
-            ));
+            );
             for reason in &choice.reasons {
-                text.push_str(&format!("  {reason}\n"));
+                let _ = writeln!(out, "  {reason}");
             }
         }
-        Err(error) => text.push_str(&format!("RUN steps cannot work: {error}\n")),
+        Err(error) => {
+            let _ = writeln!(out, "RUN steps cannot work: {error}");
+        }
     }
-    text
+    if !report.unlock.is_empty() {
+        out.push_str("\nWhat would make more possible:\n");
+        for unlock in &report.unlock {
+            let _ = writeln!(out, "  {}\n    {}", unlock.gives, unlock.change.replace('\n', "\n    "));
+        }
+    }
+    out
 }
