@@ -87,7 +87,7 @@ fn race(
         for turn in 0..contenders.len() {
             let number = (turn + round) % contenders.len();
             let contender = &mut contenders[number];
-            contender.reset()?;
+            contender.reset(world)?;
             let name = format!("bench/{}-{number}-{round}:latest", workload.name);
             for warm in 0..workload.warm_ups {
                 contender.build(
@@ -99,6 +99,7 @@ fn race(
             let sample = contender.build(context.path(), &world.registry().reference(&name))?;
             let image = testkit::Image::from_registry(world.registry(), &name)?;
             (workload.check)(&image).map_err(|text| format!("{}, {}: {text}", contender.name(), workload.name))?;
+            eprintln!("{} {round} {}: {:.2} s", workload.name, contender.name(), sample.wall);
             samples[number].push(sample);
         }
     }
