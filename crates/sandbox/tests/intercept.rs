@@ -389,6 +389,16 @@ mod confinement {
         assert!(!place.tree.join("src").exists(), "the mount point is removed");
         let text = place.sh(&["--bind", &bind], "echo new > /src/sub/n; cat /src/sub/n; stat -c %u:%g /src/file; chown 5:6 /src/sub/n; stat -c %u:%g /src/sub/n; mv /src/sub/n /w/n; cat /w/n");
         assert_eq!(text, "new\n0:0\n5:6\nnew\n");
+        // Another tree sees what this one said of files in the mount.
+        let cache = place.bind("context", "/cache");
+        place.sh(&["--bind", &cache], "chown 7:8 /cache/sub; echo x > /cache/sub/made; chown 7:8 /cache/sub/made");
+        let moved = place.dir.path().join("other/tree");
+        super::tree(&moved, Path::new("/bin/busybox"));
+        give(&moved);
+        give(moved.parent().expect("a parent"));
+        let other = Place { dir: tempfile::tempdir().expect("dir"), tree: moved };
+        let script = "stat -c %u:%g /cache/sub/made; echo y > /cache/sub/made; cat /cache/sub/made";
+        assert_eq!(other.sh(&["--bind", &cache, "--user", "7:8"], script), "7:8\ny\n");
     }
 
     #[test]

@@ -95,6 +95,11 @@ fn recover(tree: &Path) -> io::Result<()> {
 }
 
 impl Doors {
+    /// The directory that goes with the step.
+    pub(crate) fn scratch(&self) -> Option<&Path> {
+        self.scratch.as_deref()
+    }
+
     /// Notes the doors beside the tree, for [`recover`].
     fn note(&self) -> io::Result<()> {
         let inside = |path: &Path| bytes(path.strip_prefix(&self.tree).unwrap_or(path)).to_vec();

@@ -25,7 +25,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Release;
 
 use agent::protocol::{
-    Creds, DEFAULT_CAPS, FAILED_CWD, FD_MOUNTS, FLAG_CHECK_KILL, FLAG_COUNT, FLAG_TRACE, MAX_GROUPS, Parcel,
+    Creds, DEFAULT_CAPS, FAILED_CWD, FD_MOUNTS, FLAG_CHECK_KILL, FLAG_COUNT, FLAG_TRACE, MAX_GROUPS, MOUNT_FILE,
+    MOUNT_READ_ONLY, MOUNT_SYSTEM, Parcel,
 };
 use rustix::fs::{Mode, OFlags};
 
@@ -40,7 +41,8 @@ use crate::sys;
 
 pub use table::{FileKey, OwnershipTable, Remembered};
 
-/// Where the ownership table of a tree is kept: beside the tree, with `.owners` behind its name.
+/// Where the ownership table of a tree, or of a directory that steps mount to write to (a cache), is kept: beside it,
+/// with `.owners` behind its name.
 pub fn table_path(tree: &Path) -> PathBuf {
     let mut name = tree.file_name().unwrap_or_default().to_owned();
     name.push(".owners");
@@ -97,21 +99,20 @@ impl Step {
             return Err(unsupported("start the agent", "there is none for this architecture yet; it needs x86_64"));
         };
         let tree = tree.canonicalize().context(|| format!("find the root file system {}", tree.display()))?;
-        let path = table_path(&tree);
-        let mut known = OwnershipTable::load(&path).context(|| format!("read {}", path.display()))?;
         let (places, doors) = layout::Builder::new(&tree)?.all(spec);
-        for (key, owner) in &doors.owners {
-            known.insert(*key, Remembered { owner: Some(*owner), ..Remembered::default() });
-        }
-        let places = match places {
-            Ok(places) => places,
-            Err(error) => {
-                let _ = doors.open();
-                return Err(error);
+        let result = places.and_then(|places| {
+            let mut known = load(&tree)?;
+            for directory in writable(&places, &doors) {
+                known.merge(load(directory)?);
             }
-        };
-        let shared = match Shared::new(&known) {
-            Ok(shared) => shared,
+            for (key, owner) in &doors.owners {
+                known.insert(*key, Remembered { owner: Some(*owner), ..Remembered::default() });
+            }
+            let shared = Shared::new(&known)?;
+            Ok((places, shared))
+        });
+        let (places, shared) = match result {
+            Ok(made) => made,
             Err(error) => {
                 let _ = doors.open();
                 return Err(error);
@@ -280,12 +281,43 @@ impl Step {
 
     /// Puts the tree back as it was, and saves the ownership table. For when the last process of the step is gone.
     pub(crate) fn finish(self) -> Result<(), RunError> {
-        let path = table_path(&self.tree);
-        let table = self.shared.remembered();
-        let saved = if table.is_empty() && !path.exists() { Ok(()) } else { table.save(&path) };
+        let mut table = self.shared.remembered();
+        // What lies in a mount is kept beside the mount's source; what goes with the step is forgotten.
+        let mut saved = Ok(());
+        for directory in writable(&self.places, &self.doors) {
+            saved = saved.and(save(&table.split_off(directory), directory));
+        }
+        if let Some(scratch) = self.doors.scratch() {
+            table.split_off(scratch);
+        }
+        for (key, _) in &self.doors.owners {
+            table.insert(*key, Remembered::default());
+        }
+        saved = saved.and(save(&table, &self.tree));
         self.doors.open().map_err(|(path, source)| RunError::Cleanup { path, source })?;
-        saved.map_err(|source| RunError::Cleanup { path, source })
+        saved.map_err(|(path, source)| RunError::Cleanup { path, source })
     }
+}
+
+/// The directories of the builder's that the step may write to by its mounts.
+fn writable<'a>(places: &'a [Place], doors: &'a Doors) -> impl Iterator<Item = &'a Path> {
+    const NOT: u32 = MOUNT_READ_ONLY | MOUNT_FILE | MOUNT_SYSTEM;
+    let own = |path: &Path| doors.scratch().is_some_and(|scratch| path.starts_with(scratch));
+    let found = places.iter().filter(|place| place.flags & NOT == 0).map(|place| place.source.as_path());
+    found.filter(move |path| !own(path))
+}
+
+fn load(directory: &Path) -> Setup<OwnershipTable> {
+    let path = table_path(directory);
+    OwnershipTable::load(&path).context(|| format!("read {}", path.display()))
+}
+
+fn save(table: &OwnershipTable, directory: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let path = table_path(directory);
+    if table.is_empty() && !path.exists() {
+        return Ok(());
+    }
+    table.save(&path).map_err(|error| (path, error))
 }
 
 /// A started step.

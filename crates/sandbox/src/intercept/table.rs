@@ -27,6 +27,17 @@ pub struct FileKey {
     pub nanoseconds: u32,
 }
 
+impl FileKey {
+    /// The key of a file.
+    pub fn of(found: &std::fs::Metadata) -> FileKey {
+        use std::os::unix::fs::MetadataExt;
+        let born =
+            found.created().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
+        let seconds = i64::try_from(born.as_secs()).unwrap_or(0);
+        FileKey { ino: found.ino(), seconds, nanoseconds: born.subsec_nanos() }
+    }
+}
+
 /// What is remembered of one file. What is `None` is as the file system says, an owner that is the builder's own user
 /// counting as root.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,6 +98,32 @@ impl OwnershipTable {
     /// Keeps only files for which `alive` holds: deleted files stay in a table until somebody knows that they are gone.
     pub fn retain(&mut self, mut alive: impl FnMut(&FileKey) -> bool) {
         self.entries.retain(|key, _| alive(key));
+    }
+
+    /// Takes over all entries of another table.
+    pub fn merge(&mut self, other: OwnershipTable) {
+        self.entries.extend(other.entries);
+    }
+
+    /// Takes out the entries of all files below a directory, itself included.
+    pub fn split_off(&mut self, dir: &Path) -> OwnershipTable {
+        let mut part = OwnershipTable::new();
+        let mut todo = vec![dir.to_owned()];
+        while let Some(path) = todo.pop() {
+            if self.is_empty() {
+                break;
+            }
+            let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
+            if let Some((key, facts)) = self.entries.remove_entry(&FileKey::of(&found)) {
+                part.entries.insert(key, facts);
+            }
+            if found.is_dir()
+                && let Ok(entries) = std::fs::read_dir(&path)
+            {
+                todo.extend(entries.flatten().map(|entry| entry.path()));
+            }
+        }
+        part
     }
 
     /// Reads a table; a missing file is an empty table.
@@ -245,6 +282,25 @@ mod tests {
         let shared = unsafe { Table::format(memory.as_mut_ptr().cast(), 10, 4096) };
         assert_eq!(table.store(shared), 0);
         assert_eq!(OwnershipTable::collect(shared, std::iter::once(0..usize::MAX)), table);
+    }
+
+    #[test]
+    fn a_part_of_a_tree_can_be_split_off() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        std::fs::create_dir_all(dir.path().join("a/b")).expect("mkdir");
+        std::fs::write(dir.path().join("a/b/file"), "x").expect("write");
+        std::fs::write(dir.path().join("other"), "x").expect("write");
+        let key = |name: &str| FileKey::of(&std::fs::metadata(dir.path().join(name)).expect("stat"));
+        let owned = |uid| Remembered { owner: Some((uid, uid)), ..Remembered::default() };
+        let mut table = OwnershipTable::new();
+        table.insert(key("a"), owned(1));
+        table.insert(key("a/b/file"), owned(2));
+        table.insert(key("other"), owned(3));
+        let part = table.split_off(&dir.path().join("a"));
+        assert_eq!((part.len(), table.len()), (2, 1));
+        assert_eq!(part.get(key("a/b/file")), Some(&owned(2)));
+        table.merge(part);
+        assert_eq!(table.len(), 3);
     }
 
     #[test]
