@@ -221,3 +221,52 @@ impl Read for TarStream {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use layer::PackOptions;
+
+    fn packed(dir: &Path) -> (Arc<Toc>, Vec<u8>) {
+        let mut tar = TarWriter::new(Vec::new());
+        let toc = layer::pack_tree(open_dir(dir).unwrap().as_fd(), &mut tar, &PackOptions::default()).unwrap();
+        (Arc::new(toc), tar.finish().unwrap())
+    }
+
+    fn sample() -> tempfile::TempDir {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join("d")).unwrap();
+        for (name, size) in [("a", 10), ("d/b", 300_000), ("d/empty", 0)] {
+            std::fs::write(temp.path().join(name), vec![b'x'; size]).unwrap();
+        }
+        temp
+    }
+
+    #[test]
+    fn a_directory_and_its_table_are_the_tar() {
+        let temp = sample();
+        let (toc, tar) = packed(temp.path());
+        let mut streamed = Vec::new();
+        stream(temp.path().to_owned(), toc, None).unwrap().read_to_end(&mut streamed).unwrap();
+        assert!(streamed == tar, "{} bytes instead of {}", streamed.len(), tar.len());
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_an_error_and_no_short_tar() {
+        let temp = sample();
+        let (toc, _) = packed(temp.path());
+        std::fs::remove_file(temp.path().join("d/b")).unwrap();
+        let error = stream(temp.path().to_owned(), toc, None).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("d/b"), "{error}");
+    }
+
+    #[test]
+    fn a_build_that_ended_packs_nothing_more() {
+        let stopped = AtomicBool::new(false);
+        let mut out = Stoppable { inner: Vec::new(), stopped: &stopped };
+        out.write_all(b"one").unwrap();
+        stopped.store(true, Ordering::Relaxed);
+        assert!(out.write_all(b"two").is_err());
+        assert_eq!(out.inner, b"one");
+    }
+}
