@@ -13,7 +13,7 @@ use crate::event::{Event, Events, VertexId};
 use crate::images::registry_error;
 use crate::place::Place;
 use crate::plan::{ImageOrigin, ResolvedImage};
-use crate::store::{FileLock, LayerId, LayerMeta, Lock, Store, StoredBlob, fs_name, remove_tree};
+use crate::store::{FileLock, LayerId, LayerMeta, Lock, Store, StoredBlob, create_root, fs_name, remove_tree};
 use crate::tree::{ContentSource, SnapshotTree};
 use layer::codec::ReadAhead;
 use layer::{ApplyOptions, Owners, Toc, View, Whiteouts};
@@ -166,16 +166,16 @@ impl Layers {
     ) -> Result<Arc<SnapshotTree>> {
         let view = self.view(chain, at)?;
         let (layers, chain) = (Arc::clone(self), chain.to_vec());
-        Ok(Arc::new(SnapshotTree::new(view, name, move |index| layers.content(&chain[index], at))))
+        Ok(Arc::new(SnapshotTree::new(view, name, move |index| layers.content(&chain[index], &chain[..index], at))))
     }
 
     /// Where the bytes of a layer's files are.
-    fn content(&self, layer: &ChainLayer, at: Option<VertexId>) -> Result<ContentSource> {
+    fn content(&self, layer: &ChainLayer, below: &[ChainLayer], at: Option<VertexId>) -> Result<ContentSource> {
         let id = layer.id();
         if let Some(tar) = self.store.layer_tar(&id) {
             return Ok(ContentSource::Tar(tar));
         }
-        self.directory(layer, at).map(ContentSource::Dir)
+        self.unpacked(layer, below, at).map(ContentSource::Dir)
     }
 
     /// The unpacked directories of a chain, lowest first, as overlayfs takes them.
@@ -185,10 +185,6 @@ impl Layers {
     }
 
     /// A layer's files as a directory.
-    pub(crate) fn directory(&self, layer: &ChainLayer, at: Option<VertexId>) -> Result<PathBuf> {
-        self.unpacked(layer, &[], at)
-    }
-
     fn unpacked(&self, layer: &ChainLayer, below: &[ChainLayer], at: Option<VertexId>) -> Result<PathBuf> {
         let id = layer.id();
         if let Some(path) = self.store.layer_fs(&id, self.real_owners()) {
@@ -300,7 +296,7 @@ impl Layers {
         let toc = match below {
             Some(below) => {
                 let target = work.join(fs_name(self.real_owners()));
-                fs::create_dir(&target).map_err(|e| BuildError::io("make", &target, e))?;
+                create_root(&target)?;
                 let root = open_dir(&target)?;
                 let mut options = self.unpack_options();
                 let applied =
@@ -381,7 +377,10 @@ impl Layers {
             if let Some(blob) = self.store.layer_blob(&meta) {
                 return self.open_stored(blob, meta.diff_id);
             }
-            if let (Some(dir), Some(toc)) = (self.store.layer_any_fs(&id), self.store.layer_toc(&id)) {
+            // A base layer's directory does not say all that its tar held.
+            if id.is_of_step()
+                && let (Some(dir), Some(toc)) = (self.store.layer_any_fs(&id), self.store.layer_toc(&id))
+            {
                 let tar = pack::stream(dir, toc, meta.whiteout_time)?;
                 return Ok(LayerReader::plain(Box::new(tar), meta.diff_id));
             }

@@ -168,7 +168,7 @@ impl Executor<'_> {
         let toc = match exported {
             _ if as_directory => {
                 let dir = work.join(fs_name(self.layers.real_owners()));
-                std::fs::create_dir(&dir).map_err(|e| BuildError::io("make", &dir, e))?;
+                crate::store::create_root(&dir)?;
                 let root = open_dir(&dir)?;
                 let mut options = self.layers.unpack_options();
                 let mut tree = TreeWriter::new(root.as_fd(), &mut options).map_err(layer_error)?;

@@ -66,7 +66,7 @@ impl Executor<'_> {
             Some(tree) => tree,
             None => {
                 let dir = self.layers.store.scratch_dir("tree")?.join("root");
-                fs::create_dir(&dir).map_err(|e| BuildError::io("make", &dir, e))?;
+                crate::store::create_root(&dir)?;
                 WorkTree { dir, chain: Vec::new(), table: Table::default() }
             }
         };

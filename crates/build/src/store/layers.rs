@@ -19,6 +19,11 @@ impl LayerId {
         &self.0
     }
 
+    /// Whether a step made it: its directory says all that its tar holds.
+    pub(crate) fn is_of_step(&self) -> bool {
+        self.0.contains('-')
+    }
+
     /// The layer of a base image with this diff ID.
     pub(crate) fn of_diff(diff_id: &Digest) -> Self {
         Self(diff_id.hex().to_owned())
@@ -43,6 +48,13 @@ impl From<LayerId> for String {
 /// the user who unpacked it, fit for reading. The two must not stand for each other.
 pub(crate) fn fs_name(real_owners: bool) -> &'static str {
     if real_owners { "fs" } else { "files" }
+}
+
+/// Makes the directory that will be the guest's `/`. Whatever the builder's umask, other users of the image may enter it.
+pub(crate) fn create_root(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::create_dir(path).map_err(|e| BuildError::io("make", path, e))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(|e| BuildError::io("chmod", path, e))
 }
 
 /// A compressed form of a layer that lies in `blobs/`.

@@ -29,7 +29,7 @@ mod records;
 
 pub(crate) use blobs::BlobFile;
 pub use gc::{CachedStep, Part, PrunePolicy, Pruned, Usage};
-pub(crate) use layers::{LayerId, LayerMeta, StoredBlob, fs_name};
+pub(crate) use layers::{LayerId, LayerMeta, StoredBlob, create_root, fs_name};
 pub(crate) use lock::{FileLock, Lock};
 pub use records::ImageRecord;
 pub(crate) use records::{NameRecord, StepRecord};
