@@ -39,7 +39,6 @@ const KNOWN: &[(&str, &str, &str, &str)] = &[
     ),
     ("*", "identities", "/home/dev/moved (mode)", "the same, of what a step makes below"),
     ("*", "identities", "/listed (content)", "the same, as a step sees it"),
-    ("*", "mounts", "/tmp/dev (content)", "intercept has no /dev/core"),
 ];
 
 /// The environment variable that a step must not see.

@@ -173,6 +173,7 @@ impl<'a> Builder<'a> {
             ("stdin", "/proc/self/fd/0"),
             ("stdout", "/proc/self/fd/1"),
             ("stderr", "/proc/self/fd/2"),
+            ("core", "/proc/kcore"),
         ] {
             std::os::unix::fs::symlink(target, dev.join(name)).context(|| "make /dev")?;
         }
