@@ -240,7 +240,11 @@ impl Executor<'_> {
                     format!("http {unpack} {}", digest(&selection)?)
                 }
                 CopyItem::Git { url, keep_git_dir, .. } => {
-                    format!("git {url} {keep_git_dir:?} {}", self.fetcher.git_commit(url)?)
+                    {
+                        // The record is kept: no credentials in it.
+                        let (shown, commit) = (crate::source::redact(url), self.fetcher.git_commit(url)?);
+                        format!("git {shown} {keep_git_dir:?} {commit}")
+                    }
                 }
                 CopyItem::Tree { from, source, parents, unpack, .. } => {
                     let (origin, line) = match inputs {
