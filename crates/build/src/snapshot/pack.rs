@@ -4,7 +4,7 @@
 //! tar will hold. So a record never waits for a blob, and a process that is killed while it packs loses nothing but
 //! the work. Who needs the blob calls [`Layers::step_blob`], which waits for the one that is being made, or makes it.
 use super::{Layers, codec, gone, layer_error, open_dir};
-use crate::error::{BuildError, Result};
+use crate::error::{BuildError, Kind, Result};
 use crate::store::{LayerId, LayerMeta, StoredBlob};
 use layer::{LayerBlob, LayerWriter, TarWriter, Toc};
 use oci::Digest;
@@ -136,21 +136,25 @@ impl Layers {
         let sink = BufWriter::with_capacity(1 << 20, file.create()?);
         let to = codec(compression);
         let packed = self.store.layer_tar(id).is_some() || self.store.layer_blob(meta).is_some();
-        let (written, mut sink) = match (packed, self.store.layer_any_fs(id)) {
-            (false, Some(dir)) => {
+        let (written, mut sink) = match self.store.layer_any_fs(id).filter(|_| !packed && id.is_of_step()) {
+            Some(dir) => {
                 let toc = self.step_toc(id)?;
                 let writer = LayerWriter::create(sink, to, level, threads).map_err(layer_error)?;
                 let mut tar = TarWriter::new(Stoppable { inner: writer, stopped: &self.packing.stopped });
                 pack(&dir, &toc, &mut tar, meta.whiteout_time)?;
                 tar.finish().map_err(layer_error)?.inner.finish().map_err(layer_error)?
             }
-            _ => {
+            None => {
                 let mut reader = self.open(&super::ChainLayer::Step(id.clone()), None)?;
                 layer::recompress(&mut reader.tar, sink, to, level, threads).map_err(layer_error)?
             }
         };
         sink.flush().map_err(|e| BuildError::io("write", "blob", e))?;
         drop(sink);
+        if let Some(known) = meta.diff_id.as_ref().filter(|known| **known != written.diff_id) {
+            let message = format!("layer {} of the store has changed: its diff ID was {known}", id.as_str());
+            return Err(BuildError::new(Kind::Io, message).hint("run the build again with --no-cache"));
+        }
         file.commit(&self.store, &written.digest)?;
         Ok(written)
     }
