@@ -123,7 +123,14 @@ const NOTHING: &[(&str, &str)] = &[
 
 /// Where a build happens.
 enum Place {
-    Machine { name: &'static str, user: Option<u32>, store: PathBuf, home: TempDir, _overlay: Option<Overlay> },
+    Machine {
+        name: &'static str,
+        user: Option<u32>,
+        umask: &'static str,
+        store: PathBuf,
+        home: TempDir,
+        _overlay: Option<Overlay>,
+    },
     Pod(PodKind, Pod),
 }
 
@@ -132,7 +139,10 @@ impl Place {
         let home = tempfile::Builder::new().prefix("places-home-").tempdir().expect("a directory");
         chown(home.path(), user, user).expect("root may do that");
         let store = overlay.as_ref().map_or(home.path().to_owned(), Overlay::path).join("store");
-        Self::Machine { name, user, store, home, _overlay: overlay }
+        // A builder's own umask must not be seen in images. Known difference: with intercept and 077 a step's user may
+        // not open /dev/null.
+        let umask = if overlay.is_some() { "077" } else { "022" };
+        Self::Machine { name, user, umask, store, home, _overlay: overlay }
     }
 
     fn pod(kind: PodKind, world: &World, rootfs: &Path) -> Self {
@@ -159,12 +169,13 @@ impl Place {
 
     fn run(&self, words: &[String]) -> Output {
         match self {
-            Self::Machine { user, home, .. } => {
+            Self::Machine { user, umask, home, .. } => {
                 let mut command = Command::new("setpriv");
                 if let Some(user) = user {
                     command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]);
                 }
-                command.arg("--").args(words).current_dir(home.path());
+                let script = format!("umask {umask}; exec \"$@\"");
+                command.args(["--", "sh", "-c", script.as_str(), "sh"]).args(words).current_dir(home.path());
                 command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
                 command.env("HOME", home.path()).env("BUILDER_SECRET", BUILDER_SECRET);
                 command.output().expect("setpriv is installed")
