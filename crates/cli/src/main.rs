@@ -2,6 +2,10 @@
 //!
 //! The order of `main` matters: first it becomes a sandbox helper where the process was started as
 //! one; a user namespace can be entered only while there is a single thread; threads come last.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "doc comments of arguments are the texts of --help, where NAME[:TAG] is no link"
+)]
 #![forbid(unsafe_code)]
 mod app;
 mod args;
