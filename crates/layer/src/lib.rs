@@ -5,7 +5,7 @@
 //! | [`entry`] | one object of a tree, without its content |
 //! | [`tar_writer`], [`tar_reader`] | archives: written as BuildKit writes them, read with limits |
 //! | [`blob`], [`codec`] | compression and digests of layers, in one pass and in parallel |
-//! | [`apply`] | unpacks a layer that nobody trusts |
+//! | [`apply()`] | unpacks a layer that nobody trusts |
 //! | [`toc`], [`view`] | tables of contents of layers, and the tree that a chain of them makes |
 //! | [`walk`], [`pack`] | a directory, or an overlayfs upper directory, as a layer |
 //! | [`table`] | what a tree was, so that a walk of `stat` calls tells what changed |

@@ -159,6 +159,8 @@ impl<'a> Builder<'a> {
     }
 
     fn try_all(&mut self, spec: &Spec) -> Setup<()> {
+        // The builder's umask has no say in what the step finds in /dev.
+        rustix::process::umask(Mode::from_raw_mode(0o022));
         self.bind("/proc", Path::new("/proc"), MOUNT_PROC | MOUNT_SYSTEM)?;
         self.bind("/sys", Path::new("/sys"), MOUNT_READ_ONLY | MOUNT_SYSTEM)?;
         let dev = self.scratch(0o755)?;
