@@ -225,9 +225,15 @@ fn fetch(git: &Git<'_>, url: &GitUrl, commit: &GitCommit, dest: &Path) -> Result
     }
     if let Some(reference) = &commit.reference {
         let spec = format!("+{reference}:refs/cooperage/wanted");
-        git.run("fetch", dest, true, &[&shallow[..], &[&spec]].concat())?;
-        if let Ok(id) = has(&commit.commit) {
-            return Ok(id);
+        match git.run("fetch", dest, true, &[&shallow[..], &[&spec]].concat()) {
+            Ok(_) => {
+                if let Ok(id) = has(&commit.commit) {
+                    return Ok(id);
+                }
+            }
+            // A plain file server knows no shallow fetches: the whole history then.
+            Err(GitError::Failed { .. }) => {}
+            Err(other) => return Err(other),
         }
     }
     let unshallow: &[&str] = if dest.join(".git/shallow").exists() { &["--unshallow"] } else { &[] };
