@@ -305,7 +305,7 @@ impl Engine {
                 } else {
                     export.image(&whole, &output, &names)?;
                 }
-                export.keep(&whole, &names)?;
+                export.keep(&whole, &names, output.name_canonical)?;
                 built = Some((whole, names.clone()));
                 Ok(())
             })();

@@ -88,8 +88,8 @@ impl Export<'_> {
         }
     }
 
-    /// Keeps an image in the store under its names.
-    pub(crate) fn keep(&self, whole: &Whole, names: &[Reference]) -> Result<()> {
+    /// Keeps an image in the store under its names, and with `name-canonical=true` under NAME@DIGEST, too.
+    pub(crate) fn keep(&self, whole: &Whole, names: &[Reference], canonical: bool) -> Result<()> {
         let store = &self.layers.store;
         for image in &whole.images {
             store.put_blob(&image.config)?;
@@ -98,12 +98,17 @@ impl Export<'_> {
         if let Some((_, bytes)) = &whole.index {
             store.put_blob(bytes)?;
         }
+        let descriptor = whole.top();
         for name in names {
-            store.put_image(&crate::store::ImageRecord {
-                name: name.clone().or_latest().to_string(),
-                descriptor: whole.top(),
-                created: crate::time::now(),
-            })?;
+            let mut spelled = vec![name.clone().or_latest().to_string()];
+            if canonical {
+                spelled.push(format!("{}@{}", name.name(), descriptor.digest));
+            }
+            for name in spelled {
+                let record =
+                    crate::store::ImageRecord { name, descriptor: descriptor.clone(), created: crate::time::now() };
+                store.put_image(&record)?;
+            }
         }
         Ok(())
     }
