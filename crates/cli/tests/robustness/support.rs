@@ -111,6 +111,13 @@ impl Place {
         metadata["containerimage.digest"].as_str().unwrap().to_owned()
     }
 
+    /// What every use of the store begins with: what the dead left in it is removed.
+    pub(crate) fn open_store(&self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cooperage"));
+        let log = run(command.args(["cache", "du", "--root"]).arg(self.store()));
+        assert!(log.code == Some(0), "the store does not open:\n{}", log.text);
+    }
+
     /// Every blob has the digest that it is named by, every layer that is known can be used, and nothing lies in the
     /// directories for temporary files.
     pub(crate) fn assert_sound(&self) {
