@@ -20,6 +20,18 @@ fn text<'f>(files: &'f Files, path: &str) -> &'f str {
     files.get(path).and_then(|file| file.text.as_deref()).unwrap_or_else(|| panic!("no text in {path}: {files:?}"))
 }
 
+/// A COPY into a directory that a lower layer made leaves that directory as it is, also for the RUN after it.
+#[test]
+fn a_copy_leaves_its_parents_alone() {
+    let place = Place::new().file("f", "1");
+    let image = "FROM busybox\nRUN mkdir -m 1777 /t && mkdir -m 700 /t/u\nCOPY f /t/u/f\n";
+    for after in ["", "RUN true\n", "RUN stat -c %a /t > /t/seen && test 1777 = $(cat /t/seen)\n"] {
+        let files = place.made(&format!("{image}{after}")).0;
+        assert_eq!(files["t"].mode, "1777", "/t after {after:?}");
+        assert_eq!(files["t/u"].mode, "0700", "/t/u after {after:?}");
+    }
+}
+
 /// Two Dockerfiles whose words are the same when they are joined.
 #[test]
 fn joined_words_do_not_collide() {
