@@ -21,8 +21,17 @@ int main(void) {
     for (;;) {
         char request[4096], body[64], answer[256];
         int connection = accept(listener, NULL, NULL);
-        if (connection < 0 || read(connection, request, sizeof request) < 0) {
+        if (connection < 0) {
             continue;
+        }
+        /* A client may send its request in pieces: the blank line ends it. */
+        size_t have = 0;
+        ssize_t more;
+        request[0] = 0;
+        while (!strstr(request, "\r\n\r\n") && have < sizeof request - 1
+               && (more = read(connection, request + have, sizeof request - 1 - have)) > 0) {
+            have += (size_t)more;
+            request[have] = 0;
         }
         snprintf(body, sizeof body, "{\"message\":\"hello\",\"user\":%d}", (int)getuid());
         int length = snprintf(answer, sizeof answer,
