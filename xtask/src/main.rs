@@ -15,7 +15,7 @@ tasks:
   corpus peer [SUITE] [FILTER]     build them with the BuildKit of a Debian suite and compare with the records
   corpus check BINARY [FILTER]     build them with a cooperage binary and compare with the records
   corpus list                      print each case and what it is about
-  bench [--binary PATH] [--rounds N] [--no-buildah] [WORKLOAD…]
+  bench [--binary PATH] [--rounds N] [--scales 1,2,4] [--no-buildah] [WORKLOAD…]
                                    cooperage against BuildKit and Buildah, interleaved; medians and ratios
   tree                             check the arrows between crates, the size of Cargo.lock, forbidden words";
 

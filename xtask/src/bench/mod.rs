@@ -22,6 +22,8 @@ struct Options {
     rounds: usize,
     wanted: Vec<String>,
     buildah: bool,
+    /// Workloads that have a unit are run at each of these; the others once.
+    scales: Vec<usize>,
 }
 
 pub(crate) fn main(words: &[&str]) -> Result<(), Failure> {
@@ -36,28 +38,59 @@ pub(crate) fn main(words: &[&str]) -> Result<(), Failure> {
     table += "\n|---|";
     table += &"---|".repeat(contenders.len());
     table.push('\n');
+    let mut units = String::new();
     for workload in WORKLOADS.iter().filter(chosen) {
-        let samples = race(workload, &mut contenders, &world, options.rounds)?;
-        table += &row(workload, &contenders, &samples);
-        eprintln!("{}", table.lines().last().unwrap_or_default());
+        let scales: &[usize] = if workload.unit.is_some() { &options.scales } else { &[1] };
+        let mut series = Vec::new();
+        for &scale in scales {
+            let samples = race(workload, scale, &mut contenders, &world, options.rounds)?;
+            table += &row(workload, scale, &contenders, &samples);
+            eprintln!("{}", table.lines().last().unwrap_or_default());
+            series.push((scale, samples));
+        }
+        units += &costs(workload, &contenders, &series);
     }
     println!(
         "{table}\nwall seconds, median of {} rounds; in brackets: ratio to BuildKit; processor seconds and peak memory of ours\n",
         options.rounds
     );
+    if !units.is_empty() {
+        println!("{units}");
+    }
     println!("{}", floors()?);
     Ok(())
 }
 
+/// What one more unit costs between neighbouring scales, in milliseconds: what is paid once a build is not in it.
+fn costs(workload: &Workload, contenders: &[Box<dyn Contender>], series: &[(usize, Vec<Vec<Sample>>)]) -> String {
+    let Some((unit, count)) = workload.unit else { return String::new() };
+    let mut text = String::new();
+    for pair in series.windows(2) {
+        let ((small, before), (large, after)) = (&pair[0], &pair[1]);
+        let _ = write!(text, "{}, one more {unit} between {small}x and {large}x:", workload.name);
+        for (number, contender) in contenders.iter().enumerate() {
+            let more = (wall(&after[number]) - wall(&before[number])) * 1000.0 / ((large - small) * count) as f64;
+            let _ = write!(text, " {} {more:.3} ms;", contender.name());
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn wall(list: &[Sample]) -> f64 {
+    median(list.iter().map(|sample| sample.wall).collect())
+}
+
 fn parse(words: &[&str]) -> Result<Options, Failure> {
     let mut options =
-        Options { binary: "target/release/cooperage".into(), rounds: 5, wanted: Vec::new(), buildah: true };
+        Options { binary: "target/release/cooperage".into(), rounds: 5, wanted: Vec::new(), buildah: true, scales: vec![1] };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value\n\n{USAGE}"));
         match *word {
             "--binary" => options.binary = value()?.into(),
             "--rounds" => options.rounds = value()?.parse()?,
+            "--scales" => options.scales = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--no-buildah" => options.buildah = false,
             name if WORKLOADS.iter().any(|w| w.name == name) => options.wanted.push(name.to_owned()),
             other => {
@@ -76,19 +109,20 @@ fn parse(words: &[&str]) -> Result<Options, Failure> {
 /// Rounds of one workload: every builder in each, starting with another one each time.
 fn race(
     workload: &Workload,
+    scale: usize,
     contenders: &mut [Box<dyn Contender>],
     world: &World,
     rounds: usize,
 ) -> Result<Vec<Vec<Sample>>, Failure> {
     let mut samples: Vec<Vec<Sample>> = contenders.iter().map(|_| Vec::new()).collect();
     let context = tempfile::Builder::new().prefix("bench-").tempdir()?;
-    (workload.make)(context.path(), world.registry())?;
+    (workload.make)(context.path(), world.registry(), scale)?;
     for round in 0..rounds {
         for turn in 0..contenders.len() {
             let number = (turn + round) % contenders.len();
             let contender = &mut contenders[number];
             contender.reset(world)?;
-            let name = format!("bench/{}-{number}-{round}:latest", workload.name);
+            let name = format!("bench/{}-{scale}-{number}-{round}:latest", workload.name);
             for warm in 0..workload.warm_ups {
                 contender.build(
                     context.path(),
@@ -98,18 +132,18 @@ fn race(
             (workload.touch)(context.path(), &format!("{number}-{round}"))?;
             let sample = contender.build(context.path(), &world.registry().reference(&name))?;
             let image = testkit::Image::from_registry(world.registry(), &name)?;
-            (workload.check)(&image).map_err(|text| format!("{}, {}: {text}", contender.name(), workload.name))?;
-            eprintln!("{} {round} {}: {:.2} s", workload.name, contender.name(), sample.wall);
+            (workload.check)(&image, scale).map_err(|text| format!("{}, {}: {text}", contender.name(), workload.name))?;
+            eprintln!("{} {scale}x {round} {}: {:.2} s", workload.name, contender.name(), sample.wall);
             samples[number].push(sample);
         }
     }
     Ok(samples)
 }
 
-fn row(workload: &Workload, contenders: &[Box<dyn Contender>], samples: &[Vec<Sample>]) -> String {
-    let wall = |list: &[Sample]| median(list.iter().map(|sample| sample.wall).collect());
+fn row(workload: &Workload, scale: usize, contenders: &[Box<dyn Contender>], samples: &[Vec<Sample>]) -> String {
     let reference = contenders.iter().position(|c| c.is_reference()).map(|number| wall(&samples[number]));
-    let mut line = format!("| {} |", workload.name);
+    let times = if scale == 1 { String::new() } else { format!(" {scale}x") };
+    let mut line = format!("| {}{times} |", workload.name);
     for list in samples {
         let seconds = wall(list);
         let ratio = reference.map_or_else(String::new, |reference| format!(" ({:.2})", seconds / reference));

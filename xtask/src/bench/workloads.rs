@@ -8,27 +8,29 @@ use testkit::{Image, Registry, bases};
 
 pub(super) struct Workload {
     pub(super) name: &'static str,
-    /// Writes the context, and pushes base images of its own.
-    pub(super) make: fn(&Path, &Registry) -> Result<(), Failure>,
+    /// Writes the context, and pushes base images of its own; the number says how many times the usual work.
+    pub(super) make: fn(&Path, &Registry, usize) -> Result<(), Failure>,
+    /// What there is more of at a larger scale, and how many of it at scale one; `None` where size is not the question.
+    pub(super) unit: Option<(&'static str, usize)>,
     /// Builds that are not measured, before the one that is.
     pub(super) warm_ups: usize,
     /// What changes between the warm-up and the build that is measured; the text differs in every run.
     pub(super) touch: fn(&Path, &str) -> Result<(), Failure>,
     /// Whether the pushed image holds what it should.
-    pub(super) check: fn(&Image) -> Result<(), Failure>,
+    pub(super) check: fn(&Image, usize) -> Result<(), Failure>,
 }
 
 pub(super) const WORKLOADS: &[Workload] = &[
-    Workload { name: "noop", make: application, warm_ups: 1, touch: nothing, check: has_application },
-    Workload { name: "edit", make: application, warm_ups: 1, touch: edit, check: has_application },
-    Workload { name: "steps", make: steps, warm_ups: 0, touch: nothing, check: has_steps },
-    Workload { name: "smallfiles", make: small_files, warm_ups: 0, touch: nothing, check: has_small_files },
-    Workload { name: "copyonly", make: copy_only, warm_ups: 0, touch: nothing, check: has_program },
-    Workload { name: "bigcopy", make: big_copy, warm_ups: 0, touch: nothing, check: has_big_copy },
-    Workload { name: "packages", make: packages, warm_ups: 0, touch: nothing, check: has_packages },
-    Workload { name: "bigcontext", make: big_context, warm_ups: 0, touch: nothing, check: has_big_context },
-    Workload { name: "parallel", make: parallel, warm_ups: 0, touch: nothing, check: has_parallel },
-    Workload { name: "unpack", make: unpack, warm_ups: 0, touch: nothing, check: has_unpacked },
+    Workload { name: "noop", make: application, unit: None, warm_ups: 1, touch: nothing, check: has_application },
+    Workload { name: "edit", make: application, unit: None, warm_ups: 1, touch: edit, check: has_application },
+    Workload { name: "steps", make: steps, unit: Some(("RUN step", 30)), warm_ups: 0, touch: nothing, check: has_steps },
+    Workload { name: "smallfiles", make: small_files, unit: Some(("file", 30_000)), warm_ups: 0, touch: nothing, check: has_small_files },
+    Workload { name: "copyonly", make: copy_only, unit: None, warm_ups: 0, touch: nothing, check: has_program },
+    Workload { name: "bigcopy", make: big_copy, unit: None, warm_ups: 0, touch: nothing, check: has_big_copy },
+    Workload { name: "packages", make: packages, unit: None, warm_ups: 0, touch: nothing, check: has_packages },
+    Workload { name: "bigcontext", make: big_context, unit: Some(("file", 100_000)), warm_ups: 0, touch: nothing, check: has_big_context },
+    Workload { name: "parallel", make: parallel, unit: None, warm_ups: 0, touch: nothing, check: has_parallel },
+    Workload { name: "unpack", make: unpack, unit: None, warm_ups: 0, touch: nothing, check: has_unpacked },
 ];
 
 fn nothing(_: &Path, _: &str) -> Result<(), Failure> {
@@ -67,7 +69,7 @@ fn expect(image: &Image, paths: &[&str]) -> Result<(), Failure> {
 }
 
 /// Three stages, 300 source files.
-fn application(context: &Path, _: &Registry) -> Result<(), Failure> {
+fn application(context: &Path, _: &Registry, _: usize) -> Result<(), Failure> {
     put(
         context,
         "Dockerfile",
@@ -86,7 +88,7 @@ fn edit(context: &Path, text: &str) -> Result<(), Failure> {
     put(context, "src/file150.js", text)
 }
 
-fn has_application(image: &Image) -> Result<(), Failure> {
+fn has_application(image: &Image, _: usize) -> Result<(), Failure> {
     expect(image, &["app/modules/lock", "app/bundle"])
 }
 
@@ -96,34 +98,38 @@ fn debian(registry: &Registry) -> Result<(), Failure> {
 }
 
 /// Thirty small RUN steps on Debian.
-fn steps(context: &Path, registry: &Registry) -> Result<(), Failure> {
+fn steps(context: &Path, registry: &Registry, scale: usize) -> Result<(), Failure> {
     debian(registry)?;
     let mut text = String::from("FROM debian\n");
-    for number in 0..30 {
+    for number in 0..30 * scale {
         writeln!(text, "RUN echo {number} > /step{number}")?;
     }
     put(context, "Dockerfile", text)
 }
 
-fn has_steps(image: &Image) -> Result<(), Failure> {
-    expect(image, &["step0", "step29"])
+fn has_steps(image: &Image, scale: usize) -> Result<(), Failure> {
+    expect(image, &["step0", &format!("step{}", 30 * scale - 1)])
 }
 
-fn small_files(context: &Path, _: &Registry) -> Result<(), Failure> {
-    let text = "FROM busybox\n\
-        RUN mkdir /d && cd /d && for i in $(seq 300); do mkdir $i; for j in $(seq 100); do echo $i$j > $i/$j; done; done\n\
-        RUN cd /d && for i in $(seq 50); do rm -r $i; done && for i in $(seq 51 70); do chmod 0600 $i/*; done\n";
+fn small_files(context: &Path, _: &Registry, scale: usize) -> Result<(), Failure> {
+    let (made, removed, changed) = (300 * scale, 50 * scale, 70 * scale);
+    let text = format!(
+        "FROM busybox\n\
+        RUN mkdir /d && cd /d && for i in $(seq {made}); do mkdir $i; for j in $(seq 100); do echo $i$j > $i/$j; done; done\n\
+        RUN cd /d && for i in $(seq {removed}); do rm -r $i; done && for i in $(seq {} {changed}); do chmod 0600 $i/*; done\n",
+        removed + 1
+    );
     put(context, "Dockerfile", text)
 }
 
-fn has_small_files(image: &Image) -> Result<(), Failure> {
+fn has_small_files(image: &Image, scale: usize) -> Result<(), Failure> {
     let files = image.files()?;
     let count = files.keys().filter(|path| path.starts_with("d/")).count();
-    if count == 250 * 101 && files["d/60/5"].mode == "0600" { Ok(()) } else { Err(format!("{count} files").into()) }
+    if count == scale * 250 * 101 && files[&format!("d/{}/5", 60 * scale)].mode == "0600" { Ok(()) } else { Err(format!("{count} files").into()) }
 }
 
 /// A base of 240 MB and one program on top.
-fn copy_only(context: &Path, registry: &Registry) -> Result<(), Failure> {
+fn copy_only(context: &Path, registry: &Registry, _: usize) -> Result<(), Failure> {
     bases::GCC.push(registry)?;
     put(
         context,
@@ -133,12 +139,12 @@ fn copy_only(context: &Path, registry: &Registry) -> Result<(), Failure> {
     put(context, "program", half_random(7, 5_000_000))
 }
 
-fn has_program(image: &Image) -> Result<(), Failure> {
+fn has_program(image: &Image, _: usize) -> Result<(), Failure> {
     expect(image, &["usr/local/bin/program", "usr/bin/gcc"])
 }
 
 /// One GiB in 16 files, and ten thousand small ones.
-fn big_copy(context: &Path, _: &Registry) -> Result<(), Failure> {
+fn big_copy(context: &Path, _: &Registry, _: usize) -> Result<(), Failure> {
     put(context, "Dockerfile", "FROM scratch\nCOPY . /data/\n")?;
     for number in 0..16 {
         put(context, &format!("big/{number}"), half_random(number, 64 << 20))?;
@@ -149,12 +155,12 @@ fn big_copy(context: &Path, _: &Registry) -> Result<(), Failure> {
     Ok(())
 }
 
-fn has_big_copy(image: &Image) -> Result<(), Failure> {
+fn has_big_copy(image: &Image, _: usize) -> Result<(), Failure> {
     expect(image, &["data/big/15", "data/small/99/9999"])
 }
 
 /// Twelve packages of 250 files each, installed by dpkg.
-fn packages(context: &Path, registry: &Registry) -> Result<(), Failure> {
+fn packages(context: &Path, registry: &Registry, _: usize) -> Result<(), Failure> {
     debian(registry)?;
     put(context, "Dockerfile", "FROM debian\nCOPY debs /debs\nRUN dpkg -i /debs/*.deb && rm -r /debs\n")?;
     fs::create_dir_all(context.join("debs"))?;
@@ -181,28 +187,28 @@ fn packages(context: &Path, registry: &Registry) -> Result<(), Failure> {
     Ok(())
 }
 
-fn has_packages(image: &Image) -> Result<(), Failure> {
+fn has_packages(image: &Image, _: usize) -> Result<(), Failure> {
     expect(image, &["usr/share/bench0/0/0", "usr/share/bench11/9/249", "var/lib/dpkg/info/bench11.list"])
 }
 
 /// A hundred thousand files, of which .dockerignore leaves one in a hundred.
-fn big_context(context: &Path, _: &Registry) -> Result<(), Failure> {
+fn big_context(context: &Path, _: &Registry, scale: usize) -> Result<(), Failure> {
     put(context, "Dockerfile", "FROM scratch\nCOPY . /data/\n")?;
     put(context, ".dockerignore", "node_modules\n")?;
-    for number in 0..100_000 {
+    for number in 0..100_000 * scale {
         let top = if number % 100 == 0 { "src" } else { "node_modules" };
         put(context, &format!("{top}/{}/{number}", number % 1000), "x")?;
     }
     Ok(())
 }
 
-fn has_big_context(image: &Image) -> Result<(), Failure> {
+fn has_big_context(image: &Image, scale: usize) -> Result<(), Failure> {
     let count = image.files()?.values().filter(|facts| facts.kind == testkit::Kind::File).count();
-    // The thousand files, the Dockerfile and .dockerignore.
-    if count == 1002 { Ok(()) } else { Err(format!("{count} files").into()) }
+    // A hundredth of the files, the Dockerfile and .dockerignore.
+    if count == 1000 * scale + 2 { Ok(()) } else { Err(format!("{count} files").into()) }
 }
 
-fn parallel(context: &Path, _: &Registry) -> Result<(), Failure> {
+fn parallel(context: &Path, _: &Registry, _: usize) -> Result<(), Failure> {
     let mut text = String::new();
     for stage in ["a", "b", "c", "d"] {
         writeln!(text, "FROM busybox AS {stage}\nRUN sleep 2 && echo {stage} > /{stage}")?;
@@ -214,12 +220,12 @@ fn parallel(context: &Path, _: &Registry) -> Result<(), Failure> {
     put(context, "Dockerfile", text)
 }
 
-fn has_parallel(image: &Image) -> Result<(), Failure> {
+fn has_parallel(image: &Image, _: usize) -> Result<(), Failure> {
     expect(image, &["a", "b", "c", "d"])
 }
 
 /// A base of 60,000 files and 1.2 GB in eight layers, and one command that does nothing.
-fn unpack(context: &Path, registry: &Registry) -> Result<(), Failure> {
+fn unpack(context: &Path, registry: &Registry, _: usize) -> Result<(), Failure> {
     let layers = tempfile::tempdir()?;
     for layer in 0..8_u64 {
         let file = fs::File::create(layers.path().join(layer.to_string()))?;
@@ -241,6 +247,6 @@ fn unpack(context: &Path, registry: &Registry) -> Result<(), Failure> {
     put(context, "Dockerfile", "FROM large\nRUN true\n")
 }
 
-fn has_unpacked(image: &Image) -> Result<(), Failure> {
+fn has_unpacked(image: &Image, _: usize) -> Result<(), Failure> {
     if image.layer_count() >= 9 { Ok(()) } else { Err(format!("{} layers", image.layer_count()).into()) }
 }
