@@ -1,0 +1,3 @@
+//! What is in an image, and who says so: package catalogues and SBOMs, vulnerability matching, provenance,
+//! signatures and DSSE envelopes. Bytes in, bytes out: this crate opens no file and no connection.
+#![forbid(unsafe_code)]
