@@ -82,8 +82,13 @@ fn wall(list: &[Sample]) -> f64 {
 }
 
 fn parse(words: &[&str]) -> Result<Options, Failure> {
-    let mut options =
-        Options { binary: "target/release/cooperage".into(), rounds: 5, wanted: Vec::new(), buildah: true, scales: vec![1] };
+    let mut options = Options {
+        binary: "target/release/cooperage".into(),
+        rounds: 5,
+        wanted: Vec::new(),
+        buildah: true,
+        scales: vec![1],
+    };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value\n\n{USAGE}"));
@@ -132,7 +137,8 @@ fn race(
             (workload.touch)(context.path(), &format!("{number}-{round}"))?;
             let sample = contender.build(context.path(), &world.registry().reference(&name))?;
             let image = testkit::Image::from_registry(world.registry(), &name)?;
-            (workload.check)(&image, scale).map_err(|text| format!("{}, {}: {text}", contender.name(), workload.name))?;
+            (workload.check)(&image, scale)
+                .map_err(|text| format!("{}, {}: {text}", contender.name(), workload.name))?;
             eprintln!("{} {scale}x {round} {}: {:.2} s", workload.name, contender.name(), sample.wall);
             samples[number].push(sample);
         }

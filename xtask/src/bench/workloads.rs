@@ -23,12 +23,33 @@ pub(super) struct Workload {
 pub(super) const WORKLOADS: &[Workload] = &[
     Workload { name: "noop", make: application, unit: None, warm_ups: 1, touch: nothing, check: has_application },
     Workload { name: "edit", make: application, unit: None, warm_ups: 1, touch: edit, check: has_application },
-    Workload { name: "steps", make: steps, unit: Some(("RUN step", 30)), warm_ups: 0, touch: nothing, check: has_steps },
-    Workload { name: "smallfiles", make: small_files, unit: Some(("file", 30_000)), warm_ups: 0, touch: nothing, check: has_small_files },
+    Workload {
+        name: "steps",
+        make: steps,
+        unit: Some(("RUN step", 30)),
+        warm_ups: 0,
+        touch: nothing,
+        check: has_steps,
+    },
+    Workload {
+        name: "smallfiles",
+        make: small_files,
+        unit: Some(("file", 30_000)),
+        warm_ups: 0,
+        touch: nothing,
+        check: has_small_files,
+    },
     Workload { name: "copyonly", make: copy_only, unit: None, warm_ups: 0, touch: nothing, check: has_program },
     Workload { name: "bigcopy", make: big_copy, unit: None, warm_ups: 0, touch: nothing, check: has_big_copy },
     Workload { name: "packages", make: packages, unit: None, warm_ups: 0, touch: nothing, check: has_packages },
-    Workload { name: "bigcontext", make: big_context, unit: Some(("file", 100_000)), warm_ups: 0, touch: nothing, check: has_big_context },
+    Workload {
+        name: "bigcontext",
+        make: big_context,
+        unit: Some(("file", 100_000)),
+        warm_ups: 0,
+        touch: nothing,
+        check: has_big_context,
+    },
     Workload { name: "parallel", make: parallel, unit: None, warm_ups: 0, touch: nothing, check: has_parallel },
     Workload { name: "unpack", make: unpack, unit: None, warm_ups: 0, touch: nothing, check: has_unpacked },
 ];
@@ -125,7 +146,11 @@ fn small_files(context: &Path, _: &Registry, scale: usize) -> Result<(), Failure
 fn has_small_files(image: &Image, scale: usize) -> Result<(), Failure> {
     let files = image.files()?;
     let count = files.keys().filter(|path| path.starts_with("d/")).count();
-    if count == scale * 250 * 101 && files[&format!("d/{}/5", 60 * scale)].mode == "0600" { Ok(()) } else { Err(format!("{count} files").into()) }
+    if count == scale * 250 * 101 && files[&format!("d/{}/5", 60 * scale)].mode == "0600" {
+        Ok(())
+    } else {
+        Err(format!("{count} files").into())
+    }
 }
 
 /// A base of 240 MB and one program on top.
