@@ -161,11 +161,19 @@ impl Engine {
             inner.cancel();
             client.cancel();
         });
-        self.build_with(request, events, &stop).map_err(
-            |e| {
-                if cancel.is_cancelled() { BuildError::canceled() } else { e }
-            },
-        )
+        if self.store.recovered() > 0 {
+            let message = format!(
+                "the machine stopped before the last build was on disk: {} objects are removed from the store and made again",
+                self.store.recovered()
+            );
+            events.send(Event::Warning { id: None, message });
+        }
+        let result = self.build_with(request, events, &stop);
+        if cancel.is_cancelled() {
+            return result.map_err(|_| BuildError::canceled());
+        }
+        self.store.sync();
+        result
     }
 
     fn build_with(&self, request: &BuildRequest, events: &Events, stop: &sandbox::CancelToken) -> Result<BuildResult> {

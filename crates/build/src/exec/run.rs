@@ -394,7 +394,7 @@ impl Executor<'_> {
             let described =
                 serde_json::json!({ "id": mount.id, "target": mount.target, "created": crate::time::now() });
             fs::write(work.join("mount.json"), described.to_string()).map_err(|e| BuildError::io("write", &work, e))?;
-            if fs::rename(&work, &root).is_err() {
+            if store.publish(&work, &root).is_err() {
                 remove_tree(&work);
             }
         }

@@ -25,7 +25,7 @@ impl BlobFile {
         if let Some(dir) = target.parent() {
             fs::create_dir_all(dir).map_err(|e| BuildError::io("make", dir, e))?;
         }
-        fs::rename(&self.path, &target).map_err(|e| BuildError::io("write", &target, e))?;
+        store.publish(&self.path, &target).map_err(|e| BuildError::io("write", &target, e))?;
         self.committed = true;
         Ok(())
     }

@@ -136,7 +136,7 @@ impl Store {
         let text = serde_json::to_vec(meta).map_err(|e| BuildError::new(Kind::Io, e.to_string()))?;
         fs::write(work.join("meta.json"), text).map_err(io("write"))?;
         let target = self.layer_dir(id);
-        match fs::rename(work, &target) {
+        match self.publish(work, &target) {
             Ok(()) => {}
             Err(_) if target.join("meta.json").exists() => remove_tree(work),
             Err(e) => return Err(BuildError::io("make", &target, e)),
@@ -147,7 +147,7 @@ impl Store {
     /// Adds an unpacked directory to a layer that has none yet.
     pub(crate) fn add_layer_fs(&self, id: &LayerId, work: &Path, real_owners: bool) -> Result<PathBuf> {
         let target = self.layer_dir(id).join(fs_name(real_owners));
-        match fs::rename(work, &target) {
+        match self.publish(work, &target) {
             Ok(()) => {}
             Err(_) if target.is_dir() => remove_tree(work),
             Err(e) => return Err(BuildError::io("make", &target, e)),

@@ -16,12 +16,14 @@
 //!   mounts/ID/             cache mounts
 //!   tmp/PID-N/             work in progress; removed when its owner is gone
 //!   locks/ID               who fetches a layer, or uses a cache mount, holds its lock
+//!   unsynced/              says what may not be on disk yet (`durable`)
 //!   lock                   builds hold it shared; collection takes it exclusively
 //! ```
 //!
 //! Everything appears by rename, so that a process killed at any point leaves nothing half-made under a final name.
 //! Several processes may use one store: two that make the same thing make it twice, and the second rename loses.
 mod blobs;
+mod durable;
 mod gc;
 mod layers;
 mod lock;
@@ -49,6 +51,8 @@ pub struct Store {
     root: PathBuf,
     work: PathBuf,
     counter: AtomicU64,
+    durability: durable::Durability,
+    recovered: usize,
     _work_lock: FileLock,
     _shared: FileLock,
 }
@@ -95,6 +99,7 @@ impl Store {
             }
             Err(_) => true,
         };
+        let recovered = recover(&root)?;
         let shared = match lock {
             Lock::Shared => FileLock::shared(&root.join("lock"))?,
             Lock::Exclusive => FileLock::try_exclusive(&root.join("lock"))?.ok_or_else(|| {
@@ -104,7 +109,15 @@ impl Store {
         };
         clear_abandoned(&root.join("tmp"));
         let (work, work_lock) = make_work(&root.join("tmp"))?;
-        let store = Self { root, work, counter: AtomicU64::new(0), _work_lock: work_lock, _shared: shared };
+        let store = Self {
+            durability: durable::Durability::of(&root),
+            recovered,
+            root,
+            work,
+            counter: AtomicU64::new(0),
+            _work_lock: work_lock,
+            _shared: shared,
+        };
         if is_new {
             store.write(&format, FORMAT.as_bytes())?;
         }
@@ -115,6 +128,12 @@ impl Store {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// How many objects were removed when the store was opened, because the machine had stopped before they were on disk.
+    #[must_use]
+    pub fn recovered(&self) -> usize {
+        self.recovered
     }
 
     /// A new path for work in progress, not made yet, on the store's file system.
@@ -139,7 +158,7 @@ impl Store {
     pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let temporary = self.scratch("write");
         let written = fs::File::create(&temporary).and_then(|mut f| f.write_all(bytes));
-        written.and_then(|()| fs::rename(&temporary, path)).map_err(|e| BuildError::io("write", path, e))
+        written.and_then(|()| self.publish(&temporary, path)).map_err(|e| BuildError::io("write", path, e))
     }
 }
 
@@ -168,6 +187,19 @@ pub(crate) fn remove_tree(path: &Path) {
     }
     open_up(path);
     let _ = fs::remove_dir_all(path);
+}
+
+/// After a crash of the machine, removes what may not be whole: the first who opens the store does it, alone.
+fn recover(root: &Path) -> Result<usize> {
+    if !durable::has_crashed(root) {
+        return Ok(0);
+    }
+    let path = root.join("lock");
+    match FileLock::try_exclusive(&path)? {
+        Some(_alone) => durable::recover(root),
+        // Who holds it opened the store in this boot, or is at it now: waiting for the lock waits for that.
+        None => FileLock::shared(&path).map(|_| 0),
+    }
 }
 
 /// A work directory of this process, with a lock that ends with the process.
