@@ -308,8 +308,7 @@ impl Engine {
                     let mut to_file = output.clone();
                     to_file.dest = Some(path.display().to_string());
                     export.image(&whole, &to_file, &names)?;
-                    let search = self.env.get("PATH").cloned().unwrap_or_default();
-                    loaded = Some(load(&path, std::ffi::OsStr::new(&search))?);
+                    loaded = Some(load(&path, &self.env)?);
                 } else {
                     export.image(&whole, &output, &names)?;
                 }

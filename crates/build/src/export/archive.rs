@@ -5,6 +5,7 @@ use crate::image::ImageLayer;
 use crate::request::Output;
 use oci::layout::{LAYOUT_FILE, Layout, REF_NAME};
 use oci::{Descriptor, Digest, Index, Reference};
+use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -143,10 +144,13 @@ fn header(size: u64, mode: u32) -> tar::Header {
     header
 }
 
-/// `--load`: gives an archive to the Docker or Podman of this machine.
-pub(crate) fn load(archive: &Path, search: &std::ffi::OsStr) -> Result<String> {
+/// `--load`: gives an archive to the Docker or Podman of this machine. Who names a Docker daemon means that one.
+pub(crate) fn load(archive: &Path, env: &BTreeMap<String, String>) -> Result<String> {
     let mut tried = Vec::new();
-    for program in ["docker", "podman"] {
+    let search = env.get("PATH").map_or("", String::as_str);
+    let named = ["DOCKER_HOST", "DOCKER_CONTEXT"].iter().any(|name| env.get(*name).is_some_and(|v| !v.is_empty()));
+    let programs: &[&str] = if named { &["docker"] } else { &["docker", "podman"] };
+    for &program in programs {
         let found = std::env::split_paths(search).map(|d| d.join(program)).find(|p| p.is_file());
         let Some(path) = found else {
             tried.push(format!("{program}: not installed"));
