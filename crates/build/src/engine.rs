@@ -3,7 +3,7 @@ use crate::contexts::{Fetcher, NamedTrees};
 use crate::error::{BuildError, Diagnostics, Kind, Result};
 use crate::event::{Event, Events, Outcome};
 use crate::exec::{Executor, Slots};
-use crate::export::{Export, Whole, load, write_files};
+use crate::export::{Early, Export, Whole, load, write_files};
 use crate::image::{BuiltImage, ImageOptions, assemble};
 use crate::images::ImageResolver;
 use crate::place::Place;
@@ -220,7 +220,8 @@ impl Engine {
         let resolver = ImageResolver::new(&self.store, &self.client, request, events, &vertices);
         let named = NamedTrees::new();
         let (store, client) = (Arc::clone(&self.store), self.client.clone());
-        let layers = Arc::new(Layers::new(store, client, events.clone(), Arc::clone(&self.place), stop.clone()));
+        let early = Early::new(self.client.clone(), &settings.pushed);
+        let layers = Arc::new(Layers::new(store, client, events.clone(), Arc::clone(&self.place), stop.clone(), early));
         let _packing = crate::snapshot::PackingGuard(Arc::clone(&layers));
         let mut results = Vec::new();
         let mut epoch = None;
@@ -243,6 +244,7 @@ impl Engine {
                 rewrite: settings.rewrite,
                 cells: Vec::new(),
                 keys: Vec::new(),
+                rebuilds: false,
                 inputs: Mutex::default(),
                 first_error: Mutex::default(),
                 vertices: Vec::new(),
@@ -412,6 +414,8 @@ fn name_of(kind: OutputKind) -> &'static str {
 struct Settings {
     /// The compression of layers while they are made: that of the first output that has any.
     layers: Option<(Compression, Option<i32>)>,
+    /// Where layers of that compression are pushed to.
+    pushed: Vec<oci::Reference>,
     /// With `rewrite-timestamp=true`: no file is younger than this.
     rewrite: Option<i64>,
 }
@@ -434,7 +438,15 @@ impl Settings {
             return Err(BuildError::new(Kind::Input, "rewrite-timestamp=true needs SOURCE_DATE_EPOCH")
                 .hint("set it in the environment or with --build-arg SOURCE_DATE_EPOCH=SECONDS"));
         }
-        Ok(Self { layers, rewrite: epoch.filter(|_| wanted) })
+        let pushes = |o: &&Output| match o.kind {
+            OutputKind::Registry => true,
+            OutputKind::Image => o.push,
+            _ => false,
+        };
+        let same = |o: &&Output| layers == Some((compression(o), o.compression_level)) && !o.force_compression;
+        let names = |o: &Output| if o.names.is_empty() { request.tags.clone() } else { o.names.clone() };
+        let pushed = request.outputs.iter().filter(pushes).filter(same).flat_map(names).collect();
+        Ok(Self { layers, pushed, rewrite: epoch.filter(|_| wanted) })
     }
 
     fn image_options(&self, request: &BuildRequest, output: &Output) -> ImageOptions {

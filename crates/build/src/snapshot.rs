@@ -3,6 +3,7 @@
 //! A chain is a list of layers, the lowest first. Base layers are fetched when a form of them is asked for that the
 //! store does not hold: download, check, inflate and unpack are one pass, and a lock file per layer keeps two
 //! processes from doing it twice.
+mod growing;
 mod pack;
 mod reader;
 
@@ -10,11 +11,13 @@ pub(crate) use pack::PackingGuard;
 
 use crate::error::{BuildError, Kind, Result};
 use crate::event::{Event, Events, VertexId};
+use crate::export::{BlobSource, Early};
 use crate::images::registry_error;
 use crate::place::Place;
 use crate::plan::{ImageOrigin, ResolvedImage};
 use crate::store::{FileLock, LayerId, LayerMeta, Lock, Store, StoredBlob, create_root, fs_name, remove_tree};
 use crate::tree::{ContentSource, SnapshotTree};
+use growing::Growing;
 use layer::codec::ReadAhead;
 use layer::{ApplyOptions, Owners, Toc, View, Whiteouts};
 use oci::Descriptor;
@@ -59,6 +62,7 @@ pub(crate) struct Layers {
     /// Merged views of chains, for the steps that come next.
     views: Mutex<Vec<(Vec<LayerId>, Arc<View>)>>,
     packing: Packing,
+    pub(crate) early: Early,
     locks: Mutex<HashMap<LayerId, Arc<Mutex<()>>>>,
 }
 
@@ -69,6 +73,7 @@ impl Layers {
         events: Events,
         place: Arc<Place>,
         stop: sandbox::CancelToken,
+        early: Early,
     ) -> Self {
         Self {
             store,
@@ -79,6 +84,7 @@ impl Layers {
             tocs: Mutex::default(),
             views: Mutex::default(),
             packing: Packing::default(),
+            early,
             locks: Mutex::default(),
         }
     }
@@ -399,7 +405,12 @@ impl Layers {
             return self.open_stored(stored(descriptor), Some(diff_id.clone()));
         }
         let raw = self.download(image, descriptor, at)?;
-        LayerReader::keeping(raw, self.store.new_blob(), stored(descriptor), diff_id.clone())
+        let blob = self.store.new_blob();
+        let growing = Growing::new(blob.path().to_owned(), self.store.blob_path(&descriptor.digest));
+        let reader = LayerReader::keeping(raw, blob, stored(descriptor), diff_id.clone(), &growing)?;
+        let source: BlobSource = Arc::new(move || growing.open());
+        self.early.comes_by(descriptor, &source);
+        Ok(reader)
     }
 
     fn open_stored(&self, blob: StoredBlob, diff_id: Option<oci::Digest>) -> Result<LayerReader> {

@@ -18,6 +18,8 @@ mod interrupt;
 mod isolation;
 #[path = "robustness/kill.rs"]
 mod kill;
+#[path = "robustness/lazy.rs"]
+mod lazy;
 #[path = "robustness/memory.rs"]
 mod memory;
 #[path = "robustness/server.rs"]

@@ -206,9 +206,6 @@ impl Executor<'_> {
         };
         store.add_layer(&id, &work, &meta, &toc)?;
         self.layers.remember(&id, Arc::new(toc));
-        if as_directory {
-            self.pack_soon(at.stage, &id);
-        }
         Ok(Some(id))
     }
 }

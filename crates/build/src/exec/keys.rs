@@ -17,13 +17,15 @@ pub(crate) struct StageKeys {
     /// Of what the stage starts from.
     pub(super) base: Key,
     pub(super) ops: Vec<KeyAndFields>,
+    /// For each step what the next one builds on: its key, for a linked copy with what lies below it.
+    chain: Vec<Key>,
     /// From this step on results depend on something that was run anew (`--no-cache`): no look-up by definition.
     pub(super) tainted_from: Option<usize>,
 }
 
 impl StageKeys {
     fn last(&self) -> &Key {
-        self.ops.last().map_or(&self.base, |(key, _)| key)
+        self.chain.last().unwrap_or(&self.base)
     }
 }
 
@@ -44,7 +46,7 @@ impl Executor<'_> {
             Base::Stage(parent) => (self.keys[*parent].last().clone(), self.keys[*parent].tainted_from.is_some()),
         };
         tainted |= stage.no_cache;
-        let mut keys = StageKeys { base, ops: Vec::new(), tainted_from: tainted.then_some(0) };
+        let mut keys = StageKeys { base, ops: Vec::new(), chain: Vec::new(), tainted_from: tainted.then_some(0) };
         for number in 0..stage.ops.len() {
             let parent = keys.last().clone();
             let key = self.key(index, number, &parent, &Inputs::Definition(&self.keys))?;
@@ -53,6 +55,7 @@ impl Executor<'_> {
             {
                 keys.tainted_from = Some(number);
             }
+            keys.chain.push(following(&stage.ops[number], &parent, &key.0));
             keys.ops.push(key);
         }
         Ok(keys)
@@ -388,6 +391,19 @@ impl Executor<'_> {
         let selection = Arc::new(select(&tree, wanted)?);
         self.keep(place, &selection);
         Ok(selection)
+    }
+}
+
+/// What the steps after a step build on. The key of a linked copy says nothing of what lies below it, so that it holds
+/// on any base; what follows may see both.
+pub(super) fn following(op: &Op, below: &Key, own: &Key) -> Key {
+    match &op.kind {
+        OpKind::Copy(copy) if copy.link => {
+            let mut key = KeyBuilder::new("linked");
+            key.field("parent", below.as_str()).field("step", own.as_str());
+            key.finish().0
+        }
+        _ => own.clone(),
     }
 }
 

@@ -61,6 +61,8 @@ pub(crate) struct Executor<'a> {
     pub(crate) rewrite: Option<i64>,
     pub(crate) cells: Vec<OnceLock<std::result::Result<Arc<StageResult>, Arc<BuildError>>>>,
     pub(crate) keys: Vec<StageKeys>,
+    /// Whether a step of the exported stage has no record: then its layers are packed and sent while steps run.
+    pub(crate) rebuilds: bool,
     pub(crate) inputs: Mutex<HashMap<(usize, usize, usize), Arc<Selection>>>,
     pub(crate) first_error: Mutex<Option<BuildError>>,
     pub(crate) vertices: Vec<Vec<VertexId>>,
@@ -125,6 +127,9 @@ impl<'a> Executor<'a> {
             self.keys.push(keys);
             self.cells.push(OnceLock::new());
         }
+        self.rebuilds = (0..self.plan.stages.len())
+            .filter(|stage| self.is_exported(*stage))
+            .any(|stage| (0..self.stage_plan(stage).ops.len()).any(|op| self.lookup_definition(stage, op).is_none()));
         Ok(())
     }
 
@@ -185,6 +190,9 @@ impl<'a> Executor<'a> {
                     vertices.begin(events, line);
                     vertices.end(events, line, Outcome::Done);
                 }
+                if self.rebuilds && self.is_exported(index) {
+                    self.layers.send_base(image);
+                }
                 StageResult { chain, key: self.keys[index].base.clone(), layers: Vec::new() }
             }
             Base::Stage(parent) => StageResult::clone(&*self.stage(*parent)?),
@@ -216,9 +224,15 @@ impl<'a> Executor<'a> {
                     }
                 }
             };
-            result.key = record.key;
+            result.key = keys::following(op, &result.key, &record.key);
             if let Some(id) = &record.layer {
                 result.chain.push(ChainLayer::Step(id.clone()));
+                // Later steps need the files, not the blob: it is made, and sent, while they run.
+                if let Some((compression, level)) =
+                    self.compression.filter(|_| self.rebuilds && self.is_exported(index))
+                {
+                    self.layers.pack_soon(id, compression, level);
+                }
             }
             result.layers.push((op.history, record.layer));
         }

@@ -68,7 +68,7 @@ impl Executor<'_> {
         self.execute(at, run, rootfs, tree.as_ref(), &mut held)?;
 
         let layer = store.scratch_dir("layer")?;
-        let result = self.commit_upper(at.stage, key, &upper, &layer, tree.view());
+        let result = self.commit_upper(key, &upper, &layer, tree.view());
         if result.is_err() {
             remove_tree(&layer);
         }
@@ -76,14 +76,7 @@ impl Executor<'_> {
     }
 
     /// Makes a layer of what the command left in the upper directory.
-    fn commit_upper(
-        &self,
-        stage: usize,
-        key: &Key,
-        upper: &Path,
-        layer: &Path,
-        below: &layer::View,
-    ) -> Result<Option<LayerId>> {
+    fn commit_upper(&self, key: &Key, upper: &Path, layer: &Path, below: &layer::View) -> Result<Option<LayerId>> {
         let store = &self.layers.store;
         let root = open_dir(upper)?;
         let options = PackOptions { below: Some(below), clamp_mtime: self.rewrite, ..PackOptions::default() };
@@ -95,15 +88,7 @@ impl Executor<'_> {
         let id = store.new_layer_id(key);
         store.add_layer(&id, layer, &meta, &toc)?;
         self.layers.remember(&id, Arc::new(toc));
-        self.pack_soon(stage, &id);
         Ok(Some(id))
-    }
-
-    /// The directory is all that later steps need: the blob of an exported layer is made while they run.
-    pub(super) fn pack_soon(&self, stage: usize, id: &LayerId) {
-        if let Some((compression, level)) = self.compression.filter(|_| self.is_exported(stage)) {
-            self.layers.pack_soon(id, compression, level);
-        }
     }
 
     /// Runs the command and reports its output.

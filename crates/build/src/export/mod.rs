@@ -1,5 +1,6 @@
 //! Writing results: to registries, archives, directories.
 mod archive;
+mod early;
 mod files;
 mod push;
 
@@ -17,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use archive::load;
+pub(crate) use early::{BlobSource, Early};
 pub(crate) use files::write_files;
 
 /// What exporters share.

@@ -118,6 +118,10 @@ impl Export<'_> {
         {
             mount_from.push(reference.clone());
         }
+        if self.layers.early.take(name, &descriptor.digest) {
+            self.progress(&item, total, Some(total), true);
+            return Ok(());
+        }
         let store = &self.layers.store;
         let source = || -> io::Result<Box<dyn Read + Send>> {
             if store.has_blob(&descriptor.digest, descriptor.size) {

@@ -5,11 +5,14 @@
 //! the work. Who needs the blob calls [`Layers::step_blob`], which waits for the one that is being made, or makes it.
 use super::{Layers, codec, gone, layer_error, open_dir};
 use crate::error::{BuildError, Kind, Result};
+use crate::export::BlobSource;
+use crate::plan::{ImageOrigin, ResolvedImage};
 use crate::store::{LayerId, LayerMeta, StoredBlob};
 use layer::{LayerBlob, LayerWriter, TarWriter, Toc};
-use oci::Digest;
-use oci::media_type::Compression;
+use oci::media_type::{self, Compression};
+use oci::{Descriptor, Digest};
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -42,6 +45,7 @@ impl Drop for PackingGuard {
     fn drop(&mut self) {
         let packing = &self.0.packing;
         packing.stopped.store(true, Ordering::Relaxed);
+        self.0.early.stop();
         let mut state = packing.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.queue.clear();
         while state.workers > 0 {
@@ -84,7 +88,9 @@ impl Layers {
             loop {
                 let next = layers.packing.state.lock().unwrap_or_else(PoisonError::into_inner).queue.pop_front();
                 let Some((id, compression, level)) = next else { return };
-                let _ = layers.step_blob(&id, compression, level);
+                if let Ok((_, blob)) = layers.step_blob(&id, compression, level) {
+                    layers.upload_soon(&blob);
+                }
             }
         };
         let spawned = std::thread::Builder::new().name("pack".to_owned()).spawn(work);
@@ -93,6 +99,33 @@ impl Layers {
             Ok(thread) => state.threads.push(thread),
             // Without a thread the export does it.
             Err(_) => state.workers -= 1,
+        }
+    }
+
+    /// Has the layers of the exported image's base brought to where the image will be pushed: mounted at once, or sent
+    /// on when this build fetches them.
+    pub(crate) fn send_base(&self, image: &ResolvedImage) {
+        let ImageOrigin::Registry(origin) = &image.origin else { return };
+        if !self.early.is_on() {
+            return;
+        }
+        for (_, descriptor) in &image.layers {
+            let path = self.store.blob_path(&descriptor.digest);
+            let source: BlobSource = Arc::new(move || Ok(Box::new(File::open(&path)?)));
+            match self.store.has_blob(&descriptor.digest, descriptor.size) {
+                true => self.early.send(descriptor, &source, Some(origin)),
+                false => self.early.base(origin, descriptor, &source),
+            }
+        }
+    }
+
+    /// Has a blob of the store sent to where the image will be pushed.
+    fn upload_soon(&self, blob: &StoredBlob) {
+        if self.early.is_on() {
+            let path = self.store.blob_path(&blob.digest);
+            let source: BlobSource = Arc::new(move || Ok(Box::new(File::open(&path)?)));
+            let descriptor = Descriptor::new(media_type::layer(blob.compression, true), blob.digest.clone(), blob.size);
+            self.early.send(&descriptor, &source, None);
         }
     }
 

@@ -1,4 +1,5 @@
 //! A layer's tar on its way in, and the blob that is kept beside it.
+use super::growing::Growing;
 use super::{layer_error, read_error};
 use crate::error::{BuildError, Kind, Result};
 use crate::store::{BlobFile, Store, StoredBlob};
@@ -31,6 +32,7 @@ struct Kept {
     abandoned: Arc<AtomicBool>,
     blob: BlobFile,
     stored: StoredBlob,
+    growing: Arc<Growing>,
 }
 
 impl LayerReader {
@@ -45,15 +47,16 @@ impl LayerReader {
         blob: BlobFile,
         stored: StoredBlob,
         diff_id: Digest,
+        growing: &Arc<Growing>,
     ) -> Result<Self> {
         let (send, back) = channel();
         let abandoned = Arc::new(AtomicBool::new(false));
         let out = io::BufWriter::with_capacity(1 << 20, blob.create()?);
-        let state = TeeState { out, failed: None };
+        let state = TeeState { out, written: 0, growing: Arc::clone(growing), failed: None };
         let tee = Tee { inner: raw, state: Some(state), back: send, abandoned: Arc::clone(&abandoned) };
         let ahead = Ahead::start(tee).map_err(|e| BuildError::io("start", "a thread", e))?;
         let mut this = Self::plain(layer::decompress(ahead).map_err(layer_error)?, Some(diff_id));
-        this.kept = Some(Kept { back, abandoned, blob, stored });
+        this.kept = Some(Kept { back, abandoned, blob, stored, growing: Arc::clone(growing) });
         Ok(this)
     }
 
@@ -75,7 +78,9 @@ impl LayerReader {
             return error;
         }
         drop(self.take_tar());
-        match self.kept.take().and_then(|kept| kept.back.recv().ok()?.failed) {
+        let kept = self.kept.take();
+        let _broken = kept.as_ref().map(|kept| Broken(Arc::clone(&kept.growing)));
+        match kept.and_then(|kept| kept.back.recv().ok()?.failed) {
             Some(failed) => read_error(failed),
             None => error.hint(PUSHED_BROKEN),
         }
@@ -83,7 +88,9 @@ impl LayerReader {
 
     /// Gives the downloaded blob its name. Everything was read before.
     pub(super) fn finish(&mut self, store: &Store) -> Result<Option<StoredBlob>> {
-        let Some(Kept { back, blob, stored, .. }) = self.kept.take() else { return Ok(None) };
+        let Some(Kept { back, blob, stored, growing, .. }) = self.kept.take() else { return Ok(None) };
+        // Whatever goes wrong from here on.
+        let broken = Broken(Arc::clone(&growing));
         // What follows the archive's end (padding, another gzip member) belongs to the blob.
         drop(self.take_tar());
         let mut state = back.recv().map_err(|_| BuildError::new(Kind::Io, "the thread that read a layer died"))?;
@@ -98,6 +105,8 @@ impl LayerReader {
             let _ = fs::remove_file(store.blob_path(&stored.digest));
             return Err(BuildError::new(Kind::Remote, format!("{}: bytes follow the end of the layer", stored.digest)));
         }
+        growing.end(true);
+        drop(broken);
         Ok(Some(stored))
     }
 }
@@ -105,8 +114,18 @@ impl LayerReader {
 impl Drop for LayerReader {
     fn drop(&mut self) {
         if let Some(kept) = &self.kept {
+            kept.growing.end(false);
             kept.abandoned.store(true, Ordering::Relaxed);
         }
+    }
+}
+
+/// Says that a blob will not come, unless it has.
+struct Broken(Arc<Growing>);
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        self.0.end(false);
     }
 }
 
@@ -152,6 +171,9 @@ impl Read for Ahead {
 
 struct TeeState {
     out: io::BufWriter<File>,
+    written: u64,
+    /// Who else reads the file.
+    growing: Arc<Growing>,
     /// What the stream said: while nobody was looking, after the archive's end, or in words that the codec may not
     /// hand on.
     failed: Option<io::Error>,
@@ -180,6 +202,8 @@ impl Read for Tee {
         };
         if let Some(state) = &mut self.state {
             state.out.write_all(&buffer[..count])?;
+            state.written += count as u64;
+            state.growing.wrote(state.written - state.out.buffer().len() as u64);
         }
         Ok(count)
     }

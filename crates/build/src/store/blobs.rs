@@ -19,6 +19,11 @@ impl BlobFile {
         File::create(&self.path).map_err(|e| BuildError::io("write", &self.path, e))
     }
 
+    /// Where it lies until it has its name.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
     /// Gives the content its name. The caller has computed the digest while writing.
     pub(crate) fn commit(mut self, store: &Store, digest: &Digest) -> Result<()> {
         let target = store.blob_path(digest);
