@@ -1,3 +1,10 @@
 //! What is in an image, and who says so: package catalogues and SBOMs, vulnerability matching, provenance,
 //! signatures and DSSE envelopes. Bytes in, bytes out: this crate opens no file and no connection.
 #![forbid(unsafe_code)]
+
+pub mod catalog;
+pub mod inventory;
+pub mod license;
+pub mod package;
+pub mod purl;
+pub mod sbom;
