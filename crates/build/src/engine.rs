@@ -105,6 +105,7 @@ impl Engine {
             store.root().to_owned(),
             options.entered,
             options.isolation,
+            options.env.get("PATH").map(Into::into).unwrap_or_default(),
         ));
         Ok(Self { store, client, http, place, env: options.env })
     }
@@ -223,17 +224,21 @@ impl Engine {
         let early = Early::new(self.client.clone(), &settings.pushed);
         let layers = Arc::new(Layers::new(store, client, events.clone(), Arc::clone(&self.place), stop.clone(), early));
         let _packing = crate::snapshot::PackingGuard(Arc::clone(&layers));
-        let mut results = Vec::new();
-        let mut epoch = None;
+        let mut plans = Vec::new();
         for platform in &platforms {
             let input = PlanInput { dockerfile: &file, request, platform, build_platform: &host };
             let plan = plan(&input, &resolver).map_err(located)?;
             for message in &plan.warnings {
                 events.send(Event::Warning { id: None, message: message.clone() });
             }
-            epoch = plan.epoch;
+            plans.push(plan);
+        }
+        let epoch = plans.last().and_then(|plan| plan.epoch);
+        let (running, doing) = (Arc::new(Slots::new(request.parallelism)), Arc::default());
+        let mut executors = Vec::new();
+        for plan in &plans {
             let mut executor = Executor {
-                plan: &plan,
+                plan,
                 fetcher: fetcher.clone(),
                 layers: Arc::clone(&layers),
                 context: Arc::clone(&loaded.context),
@@ -248,14 +253,17 @@ impl Engine {
                 inputs: Mutex::default(),
                 first_error: Mutex::default(),
                 vertices: Vec::new(),
-                running: Slots::new(request.parallelism),
+                running: Arc::clone(&running),
+                doing: Arc::clone(&doing),
                 trees: Mutex::default(),
             };
             executor.prepare().map_err(located)?;
-            let result = executor.stage(plan.target).map_err(|error| {
-                let first = executor.first_error.lock().unwrap_or_else(PoisonError::into_inner).take();
-                located(first.unwrap_or(error))
-            })?;
+            executors.push(executor);
+        }
+        let ended = build_all(&executors);
+        drop(executors);
+        let mut results = Vec::new();
+        for ((platform, plan), result) in platforms.iter().zip(plans).zip(ended.map_err(located)?) {
             results.push((platform.clone(), plan, result));
         }
         if stop.is_cancelled() {
@@ -354,6 +362,29 @@ impl Engine {
             commit: commit.clone(),
             loaded,
         })
+    }
+}
+
+/// Builds all platforms at once. The first error ends the others; it is the one that is told.
+fn build_all(executors: &[Executor<'_>]) -> Result<Vec<Arc<crate::exec::StageResult>>> {
+    let build = |executor: &Executor<'_>| {
+        executor.stage(executor.plan.target).map_err(|error| {
+            let first = executor.first_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+            first.unwrap_or(error)
+        })
+    };
+    let ended: Vec<Result<_>> = match executors {
+        [only] => vec![build(only)],
+        _ => std::thread::scope(|scope| {
+            let threads: Vec<_> = executors.iter().map(|executor| scope.spawn(move || build(executor))).collect();
+            threads.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
+        }),
+    };
+    let (results, mut errors): (Vec<_>, Vec<_>) = ended.into_iter().partition(Result::is_ok);
+    errors.sort_by_key(|error| error.as_ref().is_err_and(|e| e.kind() == Kind::Canceled));
+    match errors.into_iter().next() {
+        Some(error) => error.map(|_| Vec::new()),
+        None => results.into_iter().collect(),
     }
 }
 

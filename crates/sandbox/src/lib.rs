@@ -35,6 +35,7 @@ mod sys;
 mod wire;
 
 pub mod doctor;
+pub mod emulation;
 pub mod intercept;
 pub mod probe;
 pub mod userns;

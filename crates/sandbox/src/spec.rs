@@ -47,6 +47,9 @@ pub struct Spec {
     /// every user of the step has root's permissions: the `intercept` isolation is better at it where it works.
     #[serde(default)]
     pub fake_ownership: bool,
+    /// Runs the step's programs where they are of another architecture and nothing on this machine runs them.
+    #[serde(default)]
+    pub emulator: Option<crate::emulation::Emulator>,
 }
 
 impl Spec {
@@ -66,6 +69,7 @@ impl Spec {
             shm_size: 64 << 20,
             ulimits: Vec::new(),
             fake_ownership: false,
+            emulator: None,
         }
     }
 }

@@ -66,7 +66,9 @@ pub(crate) struct Executor<'a> {
     pub(crate) inputs: Mutex<HashMap<(usize, usize, usize), Arc<Selection>>>,
     pub(crate) first_error: Mutex<Option<BuildError>>,
     pub(crate) vertices: Vec<Vec<VertexId>>,
-    pub(crate) running: Slots,
+    pub(crate) running: Arc<Slots>,
+    /// What the build of all platforms has done so far: stages that several of them share are built once.
+    pub(crate) doing: Arc<Doing>,
     /// The trees of stages, where there is no overlayfs.
     pub(crate) trees: Mutex<HashMap<usize, WorkTree>>,
 }
@@ -90,6 +92,55 @@ impl Slots {
         }
         *free -= 1;
         Slot(self)
+    }
+}
+
+/// The steps of one build, all platforms, by content key: one of those that want the same step does it, the others wait.
+#[derive(Debug, Default)]
+pub(crate) struct Doing {
+    /// `None` while somebody is at it.
+    steps: Mutex<HashMap<Key, Option<StepRecord>>>,
+    changed: std::sync::Condvar,
+}
+
+impl Doing {
+    /// The record of a step that was done in this build, or the turn to do it.
+    fn turn(&self, key: &Key) -> std::result::Result<StepRecord, Turn<'_>> {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match steps.get(key) {
+                Some(Some(record)) => return Ok(record.clone()),
+                Some(None) => steps = self.changed.wait(steps).unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    steps.insert(key.clone(), None);
+                    return Err(Turn { doing: self, key: key.clone() });
+                }
+            }
+        }
+    }
+}
+
+/// Given back when it is dropped: with a record, or for the next who wants to try.
+struct Turn<'a> {
+    doing: &'a Doing,
+    key: Key,
+}
+
+impl Turn<'_> {
+    fn done(self, record: &StepRecord) {
+        let mut steps = self.doing.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.insert(self.key.clone(), Some(record.clone()));
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut steps = self.doing.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(steps.get(&self.key), Some(None)) {
+            steps.remove(&self.key);
+        }
+        drop(steps);
+        self.doing.changed.notify_all();
     }
 }
 
@@ -252,6 +303,16 @@ impl<'a> Executor<'a> {
             store.put_step(definition, &record)?;
             return Ok((record, true));
         }
+        let turn = match self.doing.turn(&key) {
+            Ok(record) => {
+                store.put_step(definition, &record)?;
+                return Ok((record, true));
+            }
+            Err(turn) => turn,
+        };
+        if self.stop.is_cancelled() {
+            return Err(BuildError::canceled());
+        }
         let at = At { stage, number, line };
         let layer = match &op.kind {
             OpKind::Run(run) => {
@@ -266,6 +327,7 @@ impl<'a> Executor<'a> {
         if *definition != key {
             store.put_step(definition, &record)?;
         }
+        turn.done(&record);
         Ok((record, false))
     }
 

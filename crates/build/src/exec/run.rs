@@ -103,6 +103,8 @@ impl Executor<'_> {
         let account = users::account(Some(tree), &run.user)?;
         let mut spec = sandbox::Spec::new(rootfs, run.args.iter().map(OsString::from));
         spec.isolation = self.place.choice()?.isolation;
+        let scratch = self.layers.store.scratch("program");
+        spec.emulator = self.place.emulator(&self.stage_plan(at.stage).platform, &scratch)?;
         spec.cwd = PathBuf::from(&run.cwd);
         spec.fake_ownership = self.place.fake_owners();
         spec.hostname = HOSTNAME.to_owned();

@@ -239,6 +239,8 @@ impl Planner<'_> {
                 .iter()
                 .any(|f| given_name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(f)) || *f == title);
 
+        let title = self.with_platform(title, &platform);
+
         // A named context with the stage's own name takes its place.
         if let Some(name) = given_name.as_deref()
             && let Some(replaced) = self.replaced(name, stage, &platform, &title, no_cache)?
@@ -411,6 +413,17 @@ impl Planner<'_> {
             Some(near) => error.hint(format!("did you mean the stage {near:?}?")),
             None => error,
         }
+    }
+
+    /// A build for several platforms says in each step's name which one it is for, and from which one it is built.
+    fn with_platform(&self, title: String, platform: &Platform) -> String {
+        if self.input.request.platforms.len() < 2 {
+            return title;
+        }
+        let target = self.input.platform;
+        let built_for =
+            if platform == target { String::new() } else { format!("->{}", target.to_string().replace("linux/", "")) };
+        format!("{platform}{built_for} {title}").trim_end().to_owned()
     }
 
     /// `--label` and the target platform go into the config of the target alone.

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use super::{Context, Report, Setup, command, mounts};
 use crate::launch::Status;
 use crate::spec::Spec;
-use crate::{sys, wire};
+use crate::{emulation, sys, wire};
 
 pub(super) fn run(spec: &Spec, stdio: [OwnedFd; 3], control: &UnixStream) -> i32 {
     match start(spec, stdio, control).and_then(|command| reap(command, control)) {
@@ -24,9 +24,14 @@ fn start(spec: &Spec, stdio: [OwnedFd; 3], control: &UnixStream) -> Setup<sys::P
     if spec.network == crate::Network::None {
         sys::loopback_up().context(|| "bring the loopback interface up")?;
     }
+    let emulator = spec.emulator.as_ref().map(|e| emulation::open(e).map(|program| (e, program))).transpose()?;
     mounts::enter_root(spec, |made| {
         wire::send(control, &Report::MountPoints(made)).context(|| "report the mount points")
     })?;
+    // Registered as long as this process lives.
+    if let Some((emulator, program)) = emulator {
+        std::mem::forget(emulation::register(emulator, &program)?);
+    }
     // Nothing of this process may be read through /proc/1 by a step that runs as root.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     // SAFETY: the helper has a single thread.

@@ -192,7 +192,8 @@ fn map_ids(process: sys::Pid, uid: u32, gid: u32, options: &Options) -> Result<u
     Ok(subid::size(&uids).min(subid::size(&gids)))
 }
 
-fn map_all(process: sys::Pid) -> io::Result<u32> {
+/// Maps every id that exists here to itself, for a process in a user namespace below; gives their number.
+pub(crate) fn map_all(process: sys::Pid) -> io::Result<u32> {
     let mut count = 0;
     for file in ["uid_map", "gid_map"] {
         let own = std::fs::read_to_string(format!("/proc/self/{file}"))?;
