@@ -379,6 +379,7 @@ mod tests {
 
     /// The instructions are right: each machine's emulator ends with 0 on them.
     #[test]
+    #[allow(clippy::print_stderr)] // Says that it is skipped.
     fn emulators_run_the_programs() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = std::env::var_os("PATH").unwrap_or_default();
