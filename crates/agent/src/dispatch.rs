@@ -7,7 +7,7 @@ use crate::state::config;
 use crate::sys::{
     AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, Errno, O_CREAT, O_TRUNC, O_WRONLY, R, call, encode,
 };
-use crate::{creds, exec, fds, names, signals, sockets, stat, state};
+use crate::{creds, exec, fds, names, signals, sites, sockets, stat, state};
 
 const SYS_SECCOMP: i32 = 1;
 
@@ -30,16 +30,29 @@ pub unsafe extern "C" fn agent_handle(info: *const SignalInfo, context: *mut Con
             trace(nr, args, result);
         }
         context.set_result(encode(result));
+        sites::trapped(nr, context.instruction_pointer() as usize, &args);
     }
     0
 }
 
 /// Answers a call, or sets the guest up to make it itself (`None`).
 fn dispatch(nr: u32, a: [usize; 6], context: &mut Context) -> Option<R> {
-    let mask = context.mask;
+    match nr {
+        nr::RT_SIGPROCMASK => Some(signals::sys_sigprocmask(a, context)),
+        nr::RT_SIGSUSPEND => signals::with_mask(nr, 0, context),
+        nr::PPOLL => signals::with_mask(nr, 3, context),
+        nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => signals::with_mask(nr, 4, context),
+        nr::PSELECT6 => signals::pselect6(context),
+        _ => Some(sites::in_handler(nr, &a).unwrap_or_else(|| answer(nr, a, context.mask))),
+    }
+}
+
+/// Answers a call that needs nothing of the guest's context but its signal mask.
+#[inline(never)]
+pub fn answer(nr: u32, a: [usize; 6], mask: u64) -> R {
     let at = |index: usize| a[index] as i32;
     let bits = |index: usize| a[index] as u32;
-    Some(match nr {
+    match nr {
         nr::OPEN => names::sys_open(AT_FDCWD, a[0], bits(1), bits(2), mask),
         nr::CREAT => names::sys_open(AT_FDCWD, a[0], O_CREAT | O_WRONLY | O_TRUNC, bits(1), mask),
         nr::OPENAT => names::sys_open(at(0), a[1], bits(2), bits(3), mask),
@@ -131,16 +144,11 @@ fn dispatch(nr: u32, a: [usize; 6], context: &mut Context) -> Option<R> {
         nr::PRCTL => sys_prctl(a),
         nr::SECCOMP => sys_seccomp(a),
         nr::RT_SIGACTION => signals::sys_sigaction(a),
-        nr::RT_SIGPROCMASK => signals::sys_sigprocmask(a, context),
-        nr::RT_SIGSUSPEND => return signals::with_mask(nr, 0, context),
-        nr::PPOLL => return signals::with_mask(nr, 3, context),
-        nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => return signals::with_mask(nr, 4, context),
-        nr::PSELECT6 => return signals::pselect6(context),
         nr::CLOSE | nr::DUP | nr::DUP2 | nr::DUP3 | nr::FCNTL => fds::sys_fd(nr, a),
         nr::CLOSE_RANGE => fds::sys_close_range(bits(0), bits(1), bits(2)),
         nr::KILL => sys_kill(at(0), a[1]),
         _ => Err(Errno::ENOSYS),
-    })
+    }
 }
 
 /// chroot: only to where the guest is already. A root of a guest's own inside the step is not there yet.
@@ -196,6 +204,8 @@ fn sys_kill(pid: i32, signal: usize) -> R {
     unsafe { call!(nr::KILL, pid, signal) }
 }
 
+#[cold]
+#[inline(never)]
 fn trace(nr: u32, args: [usize; 6], result: R) {
     let mut line = crate::text::PathText::new();
     let _ = line.push(b"[");

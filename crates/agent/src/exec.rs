@@ -23,6 +23,7 @@ use crate::sys::{
 use crate::text::{PathText, Text, fd_path, number, strip_dir};
 
 /// Canonical path of the running program.
+#[cfg_attr(agent_image, unsafe(link_section = ".bss.y_exe"))]
 pub static EXE: Shared<(usize, [u8; 4096])> = Shared::new((0, [0; 4096]));
 
 /// Bytes of a program that are looked at.
@@ -172,18 +173,22 @@ pub struct Segment {
 /// Most program headers of a program.
 pub const MAX_SEGMENTS: usize = 128;
 
+/// Room for program headers; only what is read is written to, so that few pages are touched.
+pub type Segments = [MaybeUninit<Segment>; MAX_SEGMENTS];
+
 /// Reads the program headers.
-pub fn segments(fd: i32, elf: &Elf, out: &mut [Segment; MAX_SEGMENTS]) -> R<usize> {
+pub fn segments<'a>(fd: i32, elf: &Elf, out: &'a mut Segments) -> R<&'a [Segment]> {
     if elf.count == 0 || elf.count > MAX_SEGMENTS {
         return Err(Errno::ENOEXEC);
     }
     let size = elf.count * size_of::<Segment>();
-    // SAFETY: the array is valid for writing and of plain numbers.
+    // SAFETY: the array is valid for writing.
     let bytes = unsafe { core::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<MaybeUninit<u8>>(), size) };
     if pread(fd, bytes, elf.headers)? != size {
         return Err(Errno::ENOEXEC);
     }
-    Ok(elf.count)
+    // SAFETY: so many headers, of plain numbers, were read.
+    Ok(unsafe { core::slice::from_raw_parts(out.as_ptr().cast::<Segment>(), elf.count) })
 }
 
 /// Opens the file of an execve.
@@ -208,8 +213,10 @@ fn parcel(index: usize) -> *mut Parcel {
 /// The parcel that this process holds.
 pub fn my_parcel() -> Option<*mut Parcel> {
     let pid = getpid();
+    // Near where `claim_parcel` begins: each look at a page that is not mapped yet costs a fault.
+    let mut near = (0..PARCELS).map(|offset| parcel((pid as usize + offset) % PARCELS));
     // SAFETY: the parcels lie in the shared memory; the owner is atomic.
-    (0..PARCELS).map(parcel).find(|p| unsafe { &(**p).owner }.load(Acquire) == pid)
+    near.find(|p| unsafe { &(**p).owner }.load(Acquire) == pid)
 }
 
 fn claim_parcel() -> R<*mut Parcel> {
@@ -298,10 +305,9 @@ pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mas
         arguments.push_text(interpreter)?;
         program = open_program(AT_FDCWD, arguments.texts[arguments.used - 1].c(), 0)?;
     };
-    let mut table = [Segment::default(); MAX_SEGMENTS];
-    let count = segments(program.get(), &elf, &mut table)?;
+    let mut table: Segments = [const { MaybeUninit::uninit() }; MAX_SEGMENTS];
     let mut interpreter = None;
-    if let Some(segment) = table[..count].iter().find(|s| s.kind == 3) {
+    if let Some(segment) = segments(program.get(), &elf, &mut table)?.iter().find(|s| s.kind == 3) {
         let mut path = PathText::new();
         let size = segment.file_size as usize;
         if !(2..4096).contains(&size) {
@@ -323,6 +329,7 @@ pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mas
         (*p).secure = secure.into();
         (*p).creds = new_creds;
         (*p).sigsys_ignored = signals::ignored();
+        (*p).filtered = crate::filter::installed().into();
         (*p).exe_len = copy_text(exe.bytes(), &mut (*p).exe);
         (*p).execfn_len = copy_text(name.bytes(), &mut (*p).execfn);
     }

@@ -41,9 +41,20 @@ const ALLOW: u32 = 0x7fff_0000;
 
 static INSTALLED: AtomicU32 = AtomicU32::new(0);
 
+/// Sets what came through execve.
+pub fn start(filtered: u32) {
+    INSTALLED.store(filtered, Relaxed);
+}
+
+/// Whether the guest has a filter of its own.
+#[inline]
+pub fn installed() -> bool {
+    INSTALLED.load(Relaxed) != 0
+}
+
 /// What PR_GET_SECCOMP says.
 pub fn mode() -> usize {
-    if INSTALLED.load(Relaxed) != 0 { 2 } else { 0 }
+    if installed() { 2 } else { 0 }
 }
 
 #[cfg(agent_image)]

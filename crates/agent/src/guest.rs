@@ -3,6 +3,8 @@
 //! Addresses outside of what a program can map give `EFAULT`. An address inside that is not mapped ends the program
 //! with SIGSEGV, where the kernel would have answered `EFAULT`: the price of not paying a system call per argument.
 
+use core::ffi::CStr;
+
 use crate::sys::{Errno, R, USER_END};
 use crate::text::{PathText, Text};
 
@@ -63,6 +65,23 @@ pub fn string<const N: usize>(address: usize, limit: usize, out: &mut Text<N>) -
         }
     }
     Err(Errno::ENAMETOOLONG)
+}
+
+/// The guest's string where it lies, if it has at most `limit - 1` bytes. Another thread may change it meanwhile: for
+/// calls that stay confined whatever it says.
+#[inline]
+pub fn c_string<'a>(address: usize, limit: usize) -> Option<&'a CStr> {
+    check(address, 1).ok()?;
+    for len in 0..limit {
+        // SAFETY: as for `read`; nothing behind the NUL is read.
+        if unsafe { (address as *const u8).add(len).read() } == 0 {
+            // SAFETY: so many bytes were read, the last one is the only NUL.
+            return Some(unsafe {
+                CStr::from_bytes_with_nul_unchecked(core::slice::from_raw_parts(address as *const u8, len + 1))
+            });
+        }
+    }
+    None
 }
 
 /// Copies a path.

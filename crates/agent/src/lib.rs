@@ -28,6 +28,7 @@ mod paths;
 mod perms;
 mod proc;
 mod signals;
+mod sites;
 mod sockets;
 mod stat;
 mod state;

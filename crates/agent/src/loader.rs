@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering::Release;
 
 use crate::arch::nr;
-use crate::exec::{EXE, Elf, MAX_SEGMENTS, Segment, my_parcel, parse_elf, segments};
+use crate::exec::{EXE, Elf, MAX_SEGMENTS, Segment, Segments, my_parcel, parse_elf, segments};
 use crate::protocol::{AGENT_BASE, FAILED_CWD, SHARED_ADDRESS};
 use crate::state::{config, die, fd_shared};
 use crate::sys::{
@@ -13,6 +13,8 @@ use crate::sys::{
 use crate::text::Name;
 
 const PAGE: usize = 4096;
+/// The end of the low addresses that [`crate::sites`] may use.
+const LOW_END: usize = 0x0600_0000;
 const AGENT_REGION: core::ops::Range<usize> = AGENT_BASE..AGENT_BASE + (1 << 40);
 
 fn down(address: usize) -> usize {
@@ -96,9 +98,9 @@ fn load(fd: i32, hint: usize) -> Image {
     // SAFETY: all 64 bytes were read where the length says so.
     let elf = if read == Ok(64) { parse_elf(unsafe { &*head.as_ptr().cast::<[u8; 64]>() }) } else { None };
     let Some(elf) = elf else { die(b"the program's interpreter is no ELF file of this machine") };
-    let mut table = [Segment::default(); MAX_SEGMENTS];
-    let Ok(count) = segments(fd, &elf, &mut table) else { die(b"cannot read the program headers") };
-    let loads = &table[..count];
+    let mut table: Segments = [const { core::mem::MaybeUninit::uninit() }; MAX_SEGMENTS];
+    let Ok(loads) = segments(fd, &elf, &mut table) else { die(b"cannot read the program headers") };
+    let count = loads.len();
     let (base, low, high) = place(&elf, loads, hint);
     let mut headers = 0;
     let mut executable_stack = false;
@@ -178,11 +180,14 @@ pub unsafe extern "C" fn agent_load(stack: *mut usize) -> usize {
         let parcel = &mut *parcel;
         crate::state::start(&parcel.creds);
         crate::signals::start(parcel.sigsys_ignored);
+        crate::filter::start(parcel.filtered);
         let exe = &mut *EXE.get();
         exe.0 = (parcel.exe_len as usize).min(4096);
         exe.1[..exe.0].copy_from_slice(&parcel.exe[..exe.0]);
         let execfn = &mut *EXECFN.get();
         let len = (parcel.execfn_len as usize).min(4095);
+        let from = EXECFN_ROOM - 1 - len;
+        let execfn = &mut execfn[from..];
         execfn[..len].copy_from_slice(&parcel.execfn[..len]);
         let (program, interpreter, secure) = (parcel.program, parcel.interpreter, parcel.secure);
         let creds = parcel.creds;
@@ -199,6 +204,8 @@ pub unsafe extern "C" fn agent_load(stack: *mut usize) -> usize {
 ///
 /// # Safety
 /// `stack` is the initial stack of this process.
+#[cold]
+#[inline(never)]
 unsafe fn first(stack: *mut usize, parcel: &crate::protocol::Parcel, report: i32) -> ! {
     // SAFETY: the ABI's layout.
     let (argv, envp) = unsafe { (stack.add(1), stack.add(2 + *stack)) };
@@ -260,7 +267,10 @@ fn search(command: &crate::text::PathText, argv: usize, envp: *mut usize) -> R {
     result
 }
 
-static EXECFN: crate::state::Shared<[u8; 4096]> = crate::state::Shared::new([0; 4096]);
+/// What `AT_EXECFN` points to. The path ends where the room ends: there the rest of what each program touches begins.
+#[cfg_attr(agent_image, unsafe(link_section = ".bss.2_execfn"))]
+static EXECFN: crate::state::Shared<[u8; EXECFN_ROOM]> = crate::state::Shared::new([0; EXECFN_ROOM]);
+const EXECFN_ROOM: usize = 4096 + 512;
 
 fn catch() {
     const SA_SIGINFO: u64 = 4;
@@ -320,6 +330,9 @@ unsafe fn start_program(
     let hint = 0x5555_5555_4000 + ((random as usize & 0xfff_ffff) << 12);
     let image = load(program, hint);
     close(program);
+    if image.low < LOW_END && image.high > crate::arch::sites::SLOTS_ADDRESS {
+        crate::sites::switch_off();
+    }
     let (entry, base) = if interpreter >= 0 {
         let image = load(interpreter, 0);
         close(interpreter);
@@ -349,7 +362,7 @@ unsafe fn start_program(
                 13 => *value = creds.gid[0] as usize,
                 14 => *value = creds.gid[1] as usize,
                 23 => *value = secure as usize,
-                31 => *value = EXECFN.get() as usize,
+                31 => *value = execfn.as_ptr() as usize,
                 _ => {}
             }
             at = at.add(2);
@@ -383,7 +396,9 @@ unsafe fn describe(
 ) -> R {
     // SAFETY: as above.
     unsafe {
-        let heap = up(image.high) + PAGE + (((random >> 32) as usize & 0x1fff) << 12);
+        // Not in the way of what the patched call sites need.
+        let from = if image.high < LOW_END { LOW_END } else { up(image.high) };
+        let heap = from + PAGE + (((random >> 32) as usize & 0x1fff) << 12);
         let mut map = MemoryMap {
             start_code: image.low as u64,
             end_code: image.high as u64,

@@ -226,6 +226,8 @@ pub struct Parcel {
     pub creds: Creds,
     /// Whether SIGSYS is ignored in the guest's view.
     pub sigsys_ignored: u32,
+    /// Whether the guest has a system call filter of its own.
+    pub filtered: u32,
     /// Length of the path in `exe`.
     pub exe_len: u32,
     /// Length of the path in `execfn`.

@@ -11,7 +11,7 @@ use crate::perms;
 use crate::protocol::DEFAULT_CAPS;
 use crate::state::{config, creds, is_hidden, table};
 use crate::sys::{
-    AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, O_CLOEXEC, O_NOFOLLOW, O_PATH, R, S_IFBLK,
+    AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, Fd, O_CLOEXEC, O_NOFOLLOW, O_PATH, R, S_IFBLK,
     S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, Statx, call, makedev, readlinkat, statx, statx_mask,
 };
 use crate::table::{Facts, Key};
@@ -113,6 +113,107 @@ pub fn sys_stat(dir: i32, path: usize, out: usize, flags: u32) -> R {
     let stat = stat(dir, text.c(), flags)?;
     guest::write(out, to_stat(&stat))?;
     Ok(0)
+}
+
+/// The guest's path where it lies, for calls that need no copy of it: none that is empty or begins with a mount's.
+#[inline]
+fn path_in_place<'a>(address: usize) -> Option<&'a CStr> {
+    let path = guest::c_string(address, 4096)?;
+    (!path.is_empty() && paths::mount_of(path.to_bytes()).is_none()).then_some(path)
+}
+
+/// A file of the tree, by the fast way alone.
+#[inline]
+fn locate_fast(dir: i32, path: &CStr, nofollow: bool) -> Option<R<(Fd, Statx)>> {
+    let flags = O_PATH | O_CLOEXEC | if nofollow { O_NOFOLLOW } else { 0 };
+    match paths::open_fast(dir, path, flags, 0) {
+        Err(errno) if paths::wants_walk(errno) => None,
+        Err(errno) => Some(Err(errno)),
+        Ok(fd) => {
+            let fd = Fd::owned(fd);
+            match crate::sys::fstatx(fd.get()) {
+                Ok(stat) if is_door(stat.ino) => None,
+                Ok(stat) => Some(Ok((fd, stat))),
+                Err(errno) => Some(Err(errno)),
+            }
+        }
+    }
+}
+
+const AT_NO_AUTOMOUNT: u32 = 0x800;
+
+fn tell(found: R<Statx>, out: usize) -> R {
+    let mut stat = found?;
+    view(&mut stat);
+    guest::write(out, to_stat(&stat))?;
+    Ok(0)
+}
+
+/// stat of an open file or of a name in a directory, without room for a path; `None` where it takes more.
+#[inline]
+pub fn quick_stat(dir: i32, path: usize, out: usize, flags: u32) -> Option<R> {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT) != 0 || !perms::is_superuser() {
+        return None;
+    }
+    let path = guest::c_string(path, 256)?;
+    let bytes = path.to_bytes();
+    if bytes.is_empty() {
+        return (flags & AT_EMPTY_PATH != 0 && dir != AT_FDCWD).then(|| sys_fstat(dir, out));
+    }
+    if bytes.contains(&b'/') || bytes == b".." {
+        return None;
+    }
+    let found = statx(dir, path, flags | AT_SYMLINK_NOFOLLOW);
+    if let Ok(stat) = &found
+        && ((flags & AT_SYMLINK_NOFOLLOW == 0 && stat.kind() == S_IFLNK) || is_door(stat.ino))
+    {
+        return None;
+    }
+    Some(tell(found, out))
+}
+
+/// stat of a path in the tree; `None` where it takes more than one look.
+pub fn light_stat(dir: i32, path: usize, out: usize, flags: u32) -> Option<R> {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) != 0 || !perms::is_superuser() {
+        return None;
+    }
+    let found = locate_fast(dir, path_in_place(path)?, flags & AT_SYMLINK_NOFOLLOW != 0)?;
+    Some(tell(found.map(|(_, stat)| stat), out))
+}
+
+/// access of a superuser, in the tree.
+pub fn light_access(dir: i32, path: usize, mode: u32) -> Option<R> {
+    let creds = creds();
+    let read_only = config().flags & crate::protocol::FLAG_READ_ONLY != 0;
+    if mode & !7 != 0 || !perms::is_superuser() || creds.uid[0] != 0 || (mode & 2 != 0 && read_only) {
+        return None;
+    }
+    let found = locate_fast(dir, path_in_place(path)?, false)?;
+    Some(found.and_then(|(_, mut stat)| {
+        view(&mut stat);
+        if perms::allowed(&stat, 0, creds.gid[0], DEFAULT_CAPS, mode) { Ok(0) } else { Err(Errno::EACCES) }
+    }))
+}
+
+/// readlink in the tree.
+pub fn light_readlink(dir: i32, path: usize, out: usize, size: usize) -> Option<R> {
+    if size as i32 <= 0 || guest::check(out, size).is_err() || !perms::is_superuser() {
+        return None;
+    }
+    let path = path_in_place(path)?;
+    if path.to_bytes()[0] != b'/' {
+        return None;
+    }
+    match paths::open_fast(dir, path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0) {
+        Err(errno) if paths::wants_walk(errno) => None,
+        Err(errno) => Some(Err(errno)),
+        Ok(fd) => {
+            let fd = Fd::owned(fd);
+            // SAFETY: the kernel checks the guest's buffer.
+            let result = unsafe { call!(nr::READLINKAT, fd.get(), c"".as_ptr(), out, size) };
+            Some(result.map_err(|errno| if errno == Errno::ENOENT { Errno::EINVAL } else { errno }))
+        }
+    }
 }
 
 /// fstat.

@@ -79,11 +79,12 @@ const NO_CREDS: Creds = Creds {
     gid: [0; 4],
     caps: [0; 5],
     securebits: 0,
-    umask: 0o22,
+    umask: 0,
     group_count: 0,
     groups: [0; crate::protocol::MAX_GROUPS],
 };
 
+#[cfg_attr(agent_image, unsafe(link_section = ".bss.3_creds"))]
 static CREDS: Shared<Creds> = Shared::new(NO_CREDS);
 
 struct Side {
@@ -92,6 +93,7 @@ struct Side {
 }
 
 const SIDES: usize = 8;
+#[cfg_attr(agent_image, unsafe(link_section = ".bss.z_side"))]
 static SIDE: [Side; SIDES] = [const { Side { pid: AtomicU32::new(0), creds: Shared::new(NO_CREDS) } }; SIDES];
 static SIDES_USED: AtomicU32 = AtomicU32::new(0);
 
@@ -103,11 +105,19 @@ struct Wiped {
     inside: [AtomicU32; STACKS],
 }
 
+#[cfg_attr(agent_image, unsafe(link_section = ".bss.1_wiped"))]
 static WIPED: Wiped =
     Wiped { owner: AtomicU32::new(0), stacks: AtomicU64::new(0), inside: [const { AtomicU32::new(0) }; STACKS] };
 
 /// Sets this process's memory up: called by the loader.
 pub fn start(creds: &Creds) {
+    // What every process touches, in one go: a page fault costs more than a page.
+    const HOT: usize = 5;
+    let first = &raw const WIPED as usize - 2 * 4096;
+    // SAFETY: the pages are the agent's own. Kernels before 5.14 do not know the call.
+    let _ = unsafe {
+        call!(nr::MADVISE, first, HOT * 4096, 23 /* MADV_POPULATE_WRITE */)
+    };
     // SAFETY: one thread runs yet.
     unsafe { *CREDS.get() = *creds };
     // SAFETY: the page is ours alone.
@@ -198,6 +208,7 @@ const STACKS: usize = 48;
 
 #[repr(C, align(4096))]
 struct Stacks([[u8; STACK]; STACKS]);
+#[cfg_attr(agent_image, unsafe(link_section = ".bss.0_pool"))]
 static POOL: Shared<Stacks> = Shared::new(Stacks([[0; STACK]; STACKS]));
 
 fn pool() -> usize {
@@ -207,6 +218,12 @@ fn pool() -> usize {
 /// Claims a stack: the address behind its end. Called on the guest's stack, with all signals blocked.
 #[cfg_attr(agent_image, unsafe(no_mangle))]
 pub extern "C" fn agent_claim(context: *const Context) -> usize {
+    // SAFETY: the kernel gave us this context.
+    claim(unsafe { (*context).stack_pointer() } as usize)
+}
+
+/// [`agent_claim`] by the guest's stack pointer.
+pub fn claim(stack_pointer: usize) -> usize {
     if WIPED.owner.load(Relaxed) == 0 {
         WIPED.owner.store(getpid(), Release);
     }
@@ -216,13 +233,13 @@ pub extern "C" fn agent_claim(context: *const Context) -> usize {
         if free == 0 {
             break;
         }
-        let index = free.trailing_zeros() as usize;
+        // The last one first: it lies beside the rest of what every process touches.
+        let index = 63 - free.leading_zeros() as usize;
         if WIPED.stacks.compare_exchange(used, used | 1 << index, AcqRel, Relaxed).is_ok() {
             return pool() + (index + 1) * STACK;
         }
     }
-    // SAFETY: the kernel gave us this context.
-    if let Some(index) = abandoned(unsafe { (*context).stack_pointer() } as usize) {
+    if let Some(index) = abandoned(stack_pointer) {
         return pool() + (index + 1) * STACK;
     }
     let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;

@@ -228,15 +228,15 @@ fn the_table_is_what_root_sees_in_a_chroot() {
     });
 }
 
-/// The program of `calls.c`, linked without shared libraries; `None` where there is no compiler for it.
-fn calls(place: &Path) -> Option<PathBuf> {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/intercept/calls.c");
-    let program = place.join("calls");
-    let compiled =
+/// A program of `tests/intercept`, linked without shared libraries; `None` where there is no compiler for it.
+fn compiled(name: &str, place: &Path) -> Option<PathBuf> {
+    let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/intercept")).join(name).with_extension("c");
+    let program = place.join(name);
+    let output =
         Command::new("gcc").args(["-O1", "-w", "-static", "-pthread", "-o"]).arg(&program).arg(source).output();
-    match compiled {
+    match output {
         Ok(output) if output.status.success() => Some(program),
-        Ok(output) => panic!("calls.c: {}", String::from_utf8_lossy(&output.stderr)),
+        Ok(output) => panic!("{name}.c: {}", String::from_utf8_lossy(&output.stderr)),
         Err(_) => {
             skip("no gcc");
             None
@@ -253,7 +253,7 @@ fn assert_all_ok(output: &Output) {
 fn programs_find_every_call_as_it_should_be() {
     let Some(busybox) = busybox() else { return };
     let place = workplace();
-    let Some(program) = calls(place.path()) else { return };
+    let Some(program) = compiled("calls", place.path()) else { return };
     let path = place.path().join("tree");
     tree(&path, &busybox);
     fs::copy(&program, path.join("bin/calls")).expect("copy");
@@ -268,7 +268,7 @@ fn the_same_programs_agree_in_a_chroot() {
     }
     let Some(busybox) = busybox() else { return };
     let place = workplace();
-    let Some(program) = calls(place.path()) else { return };
+    let Some(program) = compiled("calls", place.path()) else { return };
     let path = place.path().join("tree");
     tree(&path, &busybox);
     fs::copy(&program, path.join("bin/calls")).expect("copy");
@@ -279,6 +279,26 @@ fn the_same_programs_agree_in_a_chroot() {
     assert_all_ok(&run.stdin(Stdio::null()).output().expect("chroot"));
 }
 
+/// Calls that are made often are answered another way than those that are made once.
+#[test]
+fn what_is_called_often_is_answered_the_same() {
+    let Some(busybox) = busybox() else { return };
+    let place = workplace();
+    let Some(program) = compiled("hot", place.path()) else { return };
+    let path = place.path().join("tree");
+    tree(&path, &busybox);
+    fs::copy(&program, path.join("bin/hot")).expect("copy");
+    if is_root() {
+        let prepare =
+            "mount -t proc proc \"$1/proc\" && exec chroot \"$1\" /bin/sh -c 'cd /w; hot whole && rm -r /w/*'";
+        let mut run = Command::new("unshare");
+        run.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", prepare, "sh"]).arg(&path);
+        assert_eq!(printed(&run.stdin(Stdio::null()).output().expect("chroot")), "hot: all as it should be\n");
+    }
+    give(place.path());
+    assert_eq!(printed(&step(&path, &["--cwd", "/w"], &["hot", "patched"])), "hot: all as it should be\n");
+}
+
 /// Random calls on random paths give what they give in a chroot.
 #[test]
 fn random_calls_agree_with_a_chroot() {
@@ -286,12 +306,7 @@ fn random_calls_agree_with_a_chroot() {
         return skip("chroot(2) needs root");
     }
     let place = workplace();
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/intercept/fuzz.c");
-    let program = place.path().join("fuzz");
-    match Command::new("gcc").args(["-O1", "-w", "-static", "-o"]).arg(&program).arg(source).output() {
-        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
-        Err(_) => return skip("no gcc"),
-    }
+    let Some(program) = compiled("fuzz", place.path()) else { return };
     for seed in 1..=6 {
         let run = |name: &str| {
             let path = place.path().join(format!("{name}{seed}")).join("tree");

@@ -246,6 +246,7 @@ impl Step {
             parcel.secure = 0;
             parcel.creds = creds;
             parcel.sigsys_ignored = 0;
+            parcel.filtered = 0;
             parcel.exe_len = text(&mut parcel.exe, layout::bytes(&spec.cwd));
             parcel.execfn_len = text(&mut parcel.execfn, command);
             parcel.owner.store(rustix::process::getpid().as_raw_pid().unsigned_abs(), Release);
