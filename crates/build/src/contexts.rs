@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What fetching needs from outside.
 #[derive(Clone)]
 pub(crate) struct Fetcher<'a> {
-    pub(crate) store: &'a Store,
+    pub(crate) store: &'a Arc<Store>,
     pub(crate) http: &'a http::HttpClient,
     pub(crate) env: &'a BTreeMap<String, String>,
     pub(crate) request: &'a BuildRequest,
@@ -96,7 +96,10 @@ impl Fetcher<'_> {
         };
         let context: Arc<dyn Tree> = match tree {
             Some(tree) => tree,
-            None => Arc::new(DirTree::open(&place, ignore, "the build context")?),
+            None => {
+                let tree = DirTree::open(&place, ignore, "the build context")?;
+                Arc::new(if local { tree.remembering(self.store) } else { tree })
+            }
         };
         Ok(Loaded { name, text, context, ignore_text: ignore_text.map(|(_, text)| text), commit })
     }
@@ -322,7 +325,8 @@ impl NamedTrees {
                 "--build-context NAME=PATH takes a directory, docker-image://…, oci-layout://…, a git or an HTTP URL",
             ));
         }
-        let tree: Arc<dyn Tree> = Arc::new(DirTree::open(&place, ignore, format!("the context {name}"))?);
+        let tree = DirTree::open(&place, ignore, format!("the context {name}"))?;
+        let tree: Arc<dyn Tree> = Arc::new(if local { tree.remembering(fetcher.store) } else { tree });
         loaded.insert(name.to_owned(), Arc::clone(&tree));
         Ok(tree)
     }

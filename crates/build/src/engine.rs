@@ -173,6 +173,7 @@ impl Engine {
         if cancel.is_cancelled() {
             return result.map_err(|_| BuildError::canceled());
         }
+        self.store.save_file_digests();
         self.store.sync();
         result
     }
@@ -258,6 +259,9 @@ impl Engine {
                 trees: Mutex::default(),
             };
             executor.prepare().map_err(located)?;
+            if !settings.local_blobs {
+                executor.list_only();
+            }
             executors.push(executor);
         }
         let ended = build_all(&executors);
@@ -445,6 +449,8 @@ fn name_of(kind: OutputKind) -> &'static str {
 struct Settings {
     /// The compression of layers while they are made: that of the first output that has any.
     layers: Option<(Compression, Option<i32>)>,
+    /// Whether an output wants the base's layers here.
+    local_blobs: bool,
     /// Where layers of that compression are pushed to.
     pushed: Vec<oci::Reference>,
     /// With `rewrite-timestamp=true`: no file is younger than this.
@@ -477,7 +483,11 @@ impl Settings {
         let same = |o: &&Output| layers == Some((compression(o), o.compression_level)) && !o.force_compression;
         let names = |o: &Output| if o.names.is_empty() { request.tags.clone() } else { o.names.clone() };
         let pushed = request.outputs.iter().filter(pushes).filter(same).flat_map(names).collect();
-        Ok(Self { layers, pushed, rewrite: epoch.filter(|_| wanted) })
+        let local_blobs = request
+            .outputs
+            .iter()
+            .any(|o| o.force_compression || !matches!(o.kind, OutputKind::Image | OutputKind::Registry));
+        Ok(Self { layers, local_blobs, pushed, rewrite: epoch.filter(|_| wanted) })
     }
 
     fn image_options(&self, request: &BuildRequest, output: &Output) -> ImageOptions {

@@ -17,13 +17,12 @@ use crate::place::Place;
 use crate::plan::{ImageOrigin, ResolvedImage};
 use crate::store::{FileLock, LayerId, LayerMeta, Lock, Store, StoredBlob, create_root, fs_name, remove_tree};
 use crate::tree::{ContentSource, SnapshotTree};
-use growing::Growing;
 use layer::codec::ReadAhead;
 use layer::{ApplyOptions, Owners, Toc, View, Whiteouts};
-use oci::Descriptor;
 use oci::media_type::{self, Compression};
+use oci::{Descriptor, Digest};
 use pack::Packing;
-use reader::LayerReader;
+use reader::{Keep, LayerReader};
 use rustix::fs::{Mode, OFlags};
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -64,6 +63,8 @@ pub(crate) struct Layers {
     packing: Packing,
     pub(crate) early: Early,
     locks: Mutex<HashMap<LayerId, Arc<Mutex<()>>>>,
+    /// Blobs of base layers, and whether anybody in this build wants more of them than a table of contents.
+    wanted: Mutex<HashMap<Digest, bool>>,
 }
 
 impl Layers {
@@ -86,7 +87,21 @@ impl Layers {
             packing: Packing::default(),
             early,
             locks: Mutex::default(),
+            wanted: Mutex::default(),
         }
+    }
+
+    /// Says of blobs of base layers whether somebody wants their files, or nothing but tables of contents: then they
+    /// are not kept.
+    pub(crate) fn uses(&self, blobs: impl Iterator<Item = Digest>, files: bool) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        for blob in blobs {
+            *wanted.entry(blob).or_default() |= files;
+        }
+    }
+
+    fn is_only_listed(&self, blob: &Digest) -> bool {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).get(blob) == Some(&false)
     }
 
     /// Whether files keep their owners on disk.
@@ -208,7 +223,7 @@ impl Layers {
         options: &mut ApplyOptions<'_>,
         at: Option<VertexId>,
     ) -> Result<()> {
-        let mut reader = self.open(layer, at)?;
+        let mut reader = self.open(layer, false, at)?;
         layer::apply(&mut reader.tar, root, options).map_err(layer_error)?;
         io::copy(&mut reader.tar, &mut io::sink()).map_err(read_error)?;
         reader.finish(&self.store)?;
@@ -256,7 +271,7 @@ impl Layers {
             return Ok(());
         }
         loop {
-            let mut reader = self.open(layer, at)?;
+            let mut reader = self.open(layer, below.is_none(), at)?;
             let work = self.store.scratch_dir("layer")?;
             let Err(error) = self.unpack(&id, &mut reader, &work, below, at) else { return Ok(()) };
             remove_tree(&work);
@@ -330,6 +345,11 @@ impl Layers {
             Some(_) if below.is_some() => {
                 self.store.add_layer_fs(id, &work.join(fs_name(self.real_owners())), self.real_owners())?;
                 remove_tree(work);
+                if let Some(blob) = blob
+                    && self.store.layer(id).is_some_and(|meta| !meta.blobs.contains(&blob))
+                {
+                    self.store.update_layer(id, |meta| meta.blobs.push(blob))?;
+                }
             }
             Some(_) => remove_tree(work),
             None => {
@@ -372,8 +392,8 @@ impl Layers {
         layer::apply::adopt_parents(root, implied, &view, &mut options.owners).map_err(layer_error)
     }
 
-    /// Opens the tar of a layer, from the store or from where the image lives.
-    fn open(&self, layer: &ChainLayer, at: Option<VertexId>) -> Result<LayerReader> {
+    /// Opens the tar of a layer, from the store or from where the image lives; with `list_only` for its table alone.
+    fn open(&self, layer: &ChainLayer, list_only: bool, at: Option<VertexId>) -> Result<LayerReader> {
         let id = layer.id();
         if let Some(meta) = self.store.layer(&id) {
             if let Some(tar) = self.store.layer_tar(&id) {
@@ -405,11 +425,16 @@ impl Layers {
             return self.open_stored(stored(descriptor), Some(diff_id.clone()));
         }
         let raw = self.download(image, descriptor, at)?;
-        let blob = self.store.new_blob();
-        let growing = Growing::new(blob.path().to_owned(), self.store.blob_path(&descriptor.digest));
-        let reader = LayerReader::keeping(raw, blob, stored(descriptor), diff_id.clone(), &growing)?;
-        let source: BlobSource = Arc::new(move || growing.open());
-        self.early.comes_by(descriptor, &source);
+        let keep = match list_only && self.is_only_listed(&descriptor.digest) {
+            true if self.early.passes(&descriptor.digest) => Keep::Pass,
+            true => Keep::Nothing,
+            false => Keep::Store,
+        };
+        let reader = LayerReader::keeping(raw, &self.store, keep, stored(descriptor), diff_id.clone())?;
+        if let Some(growing) = reader.growing() {
+            let source: BlobSource = Arc::new(move || Ok(growing.open()));
+            self.early.comes_by(descriptor, &source);
+        }
         Ok(reader)
     }
 

@@ -36,6 +36,18 @@ impl Digest {
         self.0.split_once(':').map_or("", |(a, _)| a)
     }
 
+    /// The value of a SHA-256 digest; `None` for another algorithm.
+    #[must_use]
+    pub fn sha256_bytes(&self) -> Option<[u8; 32]> {
+        let mut bytes = [0; 32];
+        let hex = self.0.strip_prefix("sha256:")?;
+        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(bytes)
+    }
+
     /// The part after the colon: safe as a file name, since it is hex.
     #[must_use]
     pub fn hex(&self) -> &str {
@@ -227,6 +239,8 @@ mod tests {
         assert_eq!(Digest::sha256(b"").as_str(), empty);
         assert_eq!(empty.parse::<Digest>().unwrap().to_string(), empty);
         assert_eq!(Digest::sha256(b"").short(), "e3b0c44298fc");
+        let bytes = Digest::sha256(b"").sha256_bytes().unwrap();
+        assert_eq!(Digest::from_sha256_bytes(&bytes), Digest::sha256(b""));
     }
 
     #[test]

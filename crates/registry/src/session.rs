@@ -65,6 +65,12 @@ impl Session {
         all
     }
 
+    /// The repository of the target's registry that has what a name stands for: its own, or that of a mirror.
+    pub(crate) fn mount_source(&self, registry: &str, name: &Reference) -> Option<String> {
+        let known = self.sources(name).into_iter().find(|source| source.registry == registry);
+        known.map(|source| source.repository)
+    }
+
     /// `/v2/REPOSITORY/PATH` at a target; a mirror is told whom it stands in for.
     pub(crate) fn url(&self, target: &Target, path: &str) -> Result<Url, Error> {
         let base = self.endpoints.base(&self.transport, target)?;

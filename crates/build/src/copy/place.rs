@@ -40,7 +40,7 @@ pub(crate) struct Destination {
 impl Tree for Destination {
     fn lookup(&self, path: &Path) -> Result<Option<Node>> {
         if let Some(placed) = self.placed.get(path) {
-            return Ok(Some(Node { entry: placed.entry.clone(), inode: None }));
+            return Ok(Some(Node::of(placed.entry.clone())));
         }
         // What was replaced by something that is no directory has nothing below it.
         let mut parent = path.parent();
@@ -52,7 +52,7 @@ impl Tree for Destination {
         }
         match &self.below {
             Some(tree) => tree.lookup(path),
-            None if path.as_os_str().is_empty() => Ok(Some(Node { entry: Entry::dir("", 0o755), inode: None })),
+            None if path.as_os_str().is_empty() => Ok(Some(Node::of(Entry::dir("", 0o755)))),
             None => Ok(None),
         }
     }

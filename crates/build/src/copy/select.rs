@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What is asked of a tree.
 #[derive(Debug, Clone, Copy)]
@@ -241,6 +242,17 @@ fn split_wildcards(path: &str) -> (String, String) {
 /// equal objects of a context, an image and a stage, and no two different selections have the same bytes: everything
 /// has its length before it, and every list its count.
 pub(crate) fn digest(selection: &Selection) -> Result<Digest> {
+    let mut files: Vec<&Node> = Vec::new();
+    describe(selection, &mut |node| {
+        files.push(node);
+        Ok([0; 32])
+    })?;
+    let mut contents = contents(selection.tree.as_ref(), &files)?.into_iter();
+    describe(selection, &mut |_| Ok(contents.next().unwrap_or_default()))
+}
+
+/// See [`digest`]; `content` gives the digest of a file's content.
+fn describe<'s>(selection: &'s Selection, content: &mut dyn FnMut(&'s Node) -> Result<[u8; 32]>) -> Result<Digest> {
     let mut digester = Digester::new();
     frame(&mut digester, &[u8::from(selection.parents)]);
     for selected in &selection.matches {
@@ -251,12 +263,12 @@ pub(crate) fn digest(selection: &Selection) -> Result<Digest> {
             // The attributes of the directory itself are not copied, but for parents.
             frame(&mut digester, b"dir");
         } else {
-            object(&mut digester, selection, &selected.node, &mut links)?;
+            object(&mut digester, &selected.node, &mut links, content)?;
         }
         frame(&mut digester, &(selected.below.len() as u64).to_le_bytes());
         for (path, node) in &selected.below {
             frame(&mut digester, path.as_os_str().as_encoded_bytes());
-            object(&mut digester, selection, node, &mut links)?;
+            object(&mut digester, node, &mut links, content)?;
         }
     }
     Ok(digester.finish())
@@ -274,7 +286,12 @@ struct Links {
     numbers: HashMap<(u64, u64), u64>,
 }
 
-fn object(digester: &mut Digester, selection: &Selection, node: &Node, links: &mut Links) -> Result<()> {
+fn object<'s>(
+    digester: &mut Digester,
+    node: &'s Node,
+    links: &mut Links,
+    content: &mut dyn FnMut(&'s Node) -> Result<[u8; 32]>,
+) -> Result<()> {
     let entry = &node.entry;
     frame(digester, format!("{:?} {:o} {} {}", entry.kind, entry.mode, entry.uid, entry.gid).as_bytes());
     frame(digester, &(entry.xattrs.len() as u64).to_le_bytes());
@@ -300,29 +317,74 @@ fn object(digester: &mut Digester, selection: &Selection, node: &Node, links: &m
                 }
             }
             frame(digester, b"content");
-            content(digester, selection, entry)?;
+            digester.update(&entry.size.to_le_bytes());
+            digester.update(&content(node)?);
         }
         _ => {}
     }
     Ok(())
 }
 
-/// The size and the bytes of a file. One that shrinks meanwhile would have the bytes of another file's key.
-fn content(digester: &mut Digester, selection: &Selection, entry: &layer::Entry) -> Result<()> {
-    digester.update(&entry.size.to_le_bytes());
-    let mut reader = selection.tree.open(&entry.path)?.take(entry.size);
-    let mut buffer = [0_u8; 64 << 10];
+/// The digests of the contents of files; what the tree does not know is read, by several threads where that pays.
+fn contents(tree: &dyn Tree, files: &[&Node]) -> Result<Vec<[u8; 32]>> {
+    /// Work that is worth a thread: bytes, with so many for opening a file.
+    const WORTH: u64 = 8 << 20;
+    const OPENING: u64 = 32 << 10;
+    let known: Vec<Option<[u8; 32]>> = files.iter().map(|node| tree.known_digest(node)).collect();
+    let unknown: Vec<usize> = (0..files.len()).filter(|place| known[*place].is_none()).collect();
+    let work: u64 = unknown.iter().map(|place| files[*place].entry.size.saturating_add(OPENING)).sum();
+    let width = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8);
+    let width = usize::try_from(work / WORTH).unwrap_or(width).clamp(1, width);
+    let next = AtomicUsize::new(0);
+    type Hashed = Result<Vec<(usize, [u8; 32])>>;
+    let hash = || -> Hashed {
+        let mut done = Vec::new();
+        let mut buffer = vec![0_u8; 64 << 10];
+        while let Some(place) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match content(tree, files[*place], &mut buffer) {
+                Ok(digest) => done.push((*place, digest)),
+                Err(error) => {
+                    next.store(unknown.len(), Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(done)
+    };
+    let results: Vec<Hashed> = match width {
+        1 => vec![hash()],
+        _ => std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..width).map(|_| scope.spawn(hash)).collect();
+            threads.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
+        }),
+    };
+    let mut all: Vec<[u8; 32]> = known.into_iter().map(Option::unwrap_or_default).collect();
+    for result in results {
+        for (place, digest) in result? {
+            all[place] = digest;
+        }
+    }
+    Ok(all)
+}
+
+/// The digest of a file's bytes. One that shrinks meanwhile would have the bytes of another file's key.
+fn content(tree: &dyn Tree, node: &Node, buffer: &mut [u8]) -> Result<[u8; 32]> {
+    let (entry, since) = (&node.entry, crate::time::now());
+    let mut digester = Digester::new();
+    let mut reader = tree.open(&entry.path)?.take(entry.size);
     let mut total = 0;
     loop {
-        let count = reader.read(&mut buffer).map_err(|e| BuildError::io("read", &entry.path, e))?;
+        let count = reader.read(buffer).map_err(|e| BuildError::io("read", &entry.path, e))?;
         if count == 0 {
             break;
         }
         digester.update(&buffer[..count]);
         total += count as u64;
     }
-    if total == entry.size {
-        return Ok(());
+    if total != entry.size {
+        return Err(layer_error(layer::Error::Changed { path: entry.path.clone(), expected: entry.size, got: total }));
     }
-    Err(layer_error(layer::Error::Changed { path: entry.path.clone(), expected: entry.size, got: total }))
+    let digest = digester.finish().sha256_bytes().unwrap_or_default();
+    tree.learn_digest(node, digest, since);
+    Ok(digest)
 }

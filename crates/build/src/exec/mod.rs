@@ -7,6 +7,7 @@
 //! under the definition key names the content key and the layer.
 mod copy;
 mod keys;
+mod listed;
 mod run;
 mod tree;
 pub(crate) mod users;

@@ -72,7 +72,7 @@ pub(crate) struct Early {
     names: Vec<Reference>,
     shared: Arc<Shared>,
     /// Layers of base images that the image is certain to hold, and that have to be moved: sent while they come in.
-    passing: Mutex<HashSet<Digest>>,
+    passing: Mutex<HashMap<Digest, Reference>>,
 }
 
 impl Early {
@@ -91,7 +91,7 @@ impl Early {
     /// Sends a blob to every name.
     pub(crate) fn send(&self, descriptor: &Descriptor, source: &BlobSource, mount_from: Option<&Reference>) {
         for name in &self.names {
-            let mount_from = mount_from.filter(|from| from.registry() == name.registry()).cloned();
+            let mount_from = mount_from.filter(|from| self.client.can_mount(name, from)).cloned();
             let job =
                 Job { name: name.clone(), descriptor: descriptor.clone(), source: Arc::clone(source), mount_from };
             let mut state = self.shared.state();
@@ -107,17 +107,26 @@ impl Early {
 
     /// A layer of the base: mounted at once where the target's registry has the base; elsewhere sent when it comes by.
     pub(crate) fn base(&self, origin: &Reference, descriptor: &Descriptor, source: &BlobSource) {
-        if self.names.iter().any(|name| name.registry() == origin.registry()) {
+        if self.names.iter().all(|name| self.client.can_mount(name, origin)) {
             self.send(descriptor, source, Some(origin));
         } else {
-            self.passing.lock().unwrap_or_else(PoisonError::into_inner).insert(descriptor.digest.clone());
+            self.passing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(descriptor.digest.clone(), origin.clone());
         }
+    }
+
+    /// Whether a layer is to be sent on when it comes in.
+    pub(crate) fn passes(&self, digest: &Digest) -> bool {
+        self.passing.lock().unwrap_or_else(PoisonError::into_inner).contains_key(digest)
     }
 
     /// A layer begins to come in.
     pub(crate) fn comes_by(&self, descriptor: &Descriptor, source: &BlobSource) {
-        if self.passing.lock().unwrap_or_else(PoisonError::into_inner).remove(&descriptor.digest) {
-            self.send(descriptor, source, None);
+        let origin = self.passing.lock().unwrap_or_else(PoisonError::into_inner).remove(&descriptor.digest);
+        if let Some(origin) = origin {
+            self.send(descriptor, source, Some(&origin));
         }
     }
 

@@ -109,7 +109,10 @@ impl Export<'_> {
             for name in spelled {
                 let record =
                     crate::store::ImageRecord { name, descriptor: descriptor.clone(), created: crate::time::now() };
-                store.put_image(&record)?;
+                // The same image again is nothing that the disk has to know.
+                if store.image(&record.name).is_none_or(|known| known.descriptor != record.descriptor) {
+                    store.put_image(&record)?;
+                }
             }
         }
         Ok(())

@@ -114,7 +114,7 @@ impl Export<'_> {
         let mut mount_from = Vec::new();
         if let Some((image, _)) = &layer.base
             && let ImageOrigin::Registry(reference) = &image.origin
-            && reference.registry() == name.registry()
+            && self.layers.client.can_mount(name, reference)
         {
             mount_from.push(reference.clone());
         }

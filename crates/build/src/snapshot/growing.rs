@@ -2,13 +2,11 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// A file that grows to a blob.
+/// A file that grows to a blob. It may lose its name or get another one meanwhile.
 pub(crate) struct Growing {
-    /// Where it is written, and where it will be when it is whole.
-    paths: [PathBuf; 2],
+    file: File,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -28,9 +26,10 @@ enum End {
 }
 
 impl Growing {
-    pub(crate) fn new(written_to: PathBuf, kept_as: PathBuf) -> Arc<Self> {
+    /// `file` is open for reading.
+    pub(crate) fn new(file: File) -> Arc<Self> {
         let state = State { written: 0, end: End::Open };
-        Arc::new(Self { paths: [written_to, kept_as], state: Mutex::new(state), changed: Condvar::new() })
+        Arc::new(Self { file, state: Mutex::new(state), changed: Condvar::new() })
     }
 
     /// So many bytes can be read now.
@@ -52,17 +51,13 @@ impl Growing {
     }
 
     /// The blob from its beginning.
-    pub(crate) fn open(self: &Arc<Self>) -> io::Result<Box<dyn Read + Send>> {
-        // It gets its name between the two looks, or has it.
-        let file = self.paths.iter().chain(&self.paths[1..]).find_map(|path| File::open(path).ok());
-        let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(Box::new(Reader { growing: Arc::clone(self), file, at: 0 }))
+    pub(crate) fn open(self: &Arc<Self>) -> Box<dyn Read + Send> {
+        Box::new(Reader { growing: Arc::clone(self), at: 0 })
     }
 }
 
 struct Reader {
     growing: Arc<Growing>,
-    file: File,
     at: u64,
 }
 
@@ -81,7 +76,7 @@ impl Read for Reader {
             End::Whole => buffer.len(),
             _ => buffer.len().min(usize::try_from(written - self.at).unwrap_or(usize::MAX)),
         };
-        let count = self.file.read_at(&mut buffer[..ready], self.at)?;
+        let count = self.growing.file.read_at(&mut buffer[..ready], self.at)?;
         self.at += count as u64;
         Ok(count)
     }
@@ -95,10 +90,10 @@ mod tests {
     #[test]
     fn a_reader_gets_what_a_writer_writes_and_waits_for_the_rest() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, kept) = (dir.path().join("a"), dir.path().join("b"));
+        let path = dir.path().join("a");
         let mut file = File::create(&path).unwrap();
-        let growing = Growing::new(path.clone(), kept.clone());
-        let mut reader = growing.open().unwrap();
+        let growing = Growing::new(File::open(&path).unwrap());
+        let mut reader = growing.open();
         let reading = std::thread::spawn(move || {
             let mut all = Vec::new();
             reader.read_to_end(&mut all).map(|_| all)
@@ -107,12 +102,12 @@ mod tests {
             file.write_all(&[b'x'; 1000]).unwrap();
             growing.wrote(n * 1000);
         }
-        std::fs::rename(&path, &kept).unwrap();
+        std::fs::remove_file(&path).unwrap();
         growing.end(true);
         growing.end(false);
         assert_eq!(reading.join().unwrap().unwrap(), vec![b'x'; 3000]);
         let mut again = Vec::new();
-        growing.open().unwrap().read_to_end(&mut again).unwrap();
+        growing.open().read_to_end(&mut again).unwrap();
         assert_eq!(again.len(), 3000);
     }
 
@@ -121,9 +116,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         std::fs::write(&path, "half").unwrap();
-        let growing = Growing::new(path, dir.path().join("b"));
+        let growing = Growing::new(File::open(&path).unwrap());
         growing.wrote(4);
-        let mut reader = growing.open().unwrap();
+        let mut reader = growing.open();
         let mut head = [0; 4];
         reader.read_exact(&mut head).unwrap();
         growing.end(false);

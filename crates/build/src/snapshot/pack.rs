@@ -178,7 +178,7 @@ impl Layers {
                 tar.finish().map_err(layer_error)?.inner.finish().map_err(layer_error)?
             }
             None => {
-                let mut reader = self.open(&super::ChainLayer::Step(id.clone()), None)?;
+                let mut reader = self.open(&super::ChainLayer::Step(id.clone()), false, None)?;
                 layer::recompress(&mut reader.tar, sink, to, level, threads).map_err(layer_error)?
             }
         };

@@ -4,7 +4,7 @@ use super::{layer_error, read_error};
 use crate::error::{BuildError, Kind, Result};
 use crate::store::{BlobFile, Store, StoredBlob};
 use oci::Digest;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,14 +25,26 @@ pub(super) struct LayerReader {
     kept: Option<Kept>,
 }
 
+/// What becomes of the compressed bytes of a layer that comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// They stay in the store.
+    Store,
+    /// They lie in a file while the build hands them on.
+    Pass,
+    /// Nobody wants them: only what is in them.
+    Nothing,
+}
+
 /// A blob that is written while it is read. The reading end may live in another thread: it comes back through the
 /// channel when it is dropped.
 struct Kept {
     back: Receiver<TeeState>,
     abandoned: Arc<AtomicBool>,
-    blob: BlobFile,
+    blob: Option<BlobFile>,
+    keep: Keep,
     stored: StoredBlob,
-    growing: Arc<Growing>,
+    growing: Option<Arc<Growing>>,
 }
 
 impl LayerReader {
@@ -41,23 +53,34 @@ impl LayerReader {
         Self { tar: Box::new(BufReader::with_capacity(256 << 10, tar)), diff_id, stored: None, kept: None }
     }
 
-    /// What comes from elsewhere: the compressed bytes are kept as a blob of the store.
+    /// What comes from elsewhere, read to its end and checked; the compressed bytes are kept as is asked.
     pub(super) fn keeping(
         raw: Box<dyn Read + Send>,
-        blob: BlobFile,
+        store: &Store,
+        keep: Keep,
         stored: StoredBlob,
         diff_id: Digest,
-        growing: &Arc<Growing>,
     ) -> Result<Self> {
         let (send, back) = channel();
         let abandoned = Arc::new(AtomicBool::new(false));
-        let out = io::BufWriter::with_capacity(1 << 20, blob.create()?);
-        let state = TeeState { out, written: 0, growing: Arc::clone(growing), failed: None };
+        let blob = (keep != Keep::Nothing).then(|| store.new_blob());
+        let (mut out, mut growing) = (None, None);
+        if let Some(blob) = &blob {
+            out = Some(io::BufWriter::with_capacity(1 << 20, blob.create()?));
+            let file = File::open(blob.path()).map_err(|e| BuildError::io("open", blob.path(), e))?;
+            growing = Some(Growing::new(file));
+        }
+        let state = TeeState { out, written: 0, growing: growing.clone(), failed: None };
         let tee = Tee { inner: raw, state: Some(state), back: send, abandoned: Arc::clone(&abandoned) };
         let ahead = Ahead::start(tee).map_err(|e| BuildError::io("start", "a thread", e))?;
         let mut this = Self::plain(layer::decompress(ahead).map_err(layer_error)?, Some(diff_id));
-        this.kept = Some(Kept { back, abandoned, blob, stored, growing: Arc::clone(growing) });
+        this.kept = Some(Kept { back, abandoned, blob, keep, stored, growing });
         Ok(this)
+    }
+
+    /// The compressed bytes, for who wants them as they come in.
+    pub(super) fn growing(&self) -> Option<Arc<Growing>> {
+        self.kept.as_ref().and_then(|kept| kept.growing.clone())
     }
 
     /// The tar, for another thread to read.
@@ -79,7 +102,7 @@ impl LayerReader {
         }
         drop(self.take_tar());
         let kept = self.kept.take();
-        let _broken = kept.as_ref().map(|kept| Broken(Arc::clone(&kept.growing)));
+        let _broken = Broken(kept.as_ref().and_then(|kept| kept.growing.clone()));
         match kept.and_then(|kept| kept.back.recv().ok()?.failed) {
             Some(failed) => read_error(failed),
             None => error.hint(PUSHED_BROKEN),
@@ -88,25 +111,29 @@ impl LayerReader {
 
     /// Gives the downloaded blob its name. Everything was read before.
     pub(super) fn finish(&mut self, store: &Store) -> Result<Option<StoredBlob>> {
-        let Some(Kept { back, blob, stored, growing, .. }) = self.kept.take() else { return Ok(None) };
+        let Some(Kept { back, blob, keep, stored, growing, .. }) = self.kept.take() else { return Ok(None) };
         // Whatever goes wrong from here on.
-        let broken = Broken(Arc::clone(&growing));
+        let broken = Broken(growing.clone());
         // What follows the archive's end (padding, another gzip member) belongs to the blob.
         drop(self.take_tar());
         let mut state = back.recv().map_err(|_| BuildError::new(Kind::Io, "the thread that read a layer died"))?;
         if let Some(error) = state.failed.take() {
             return Err(read_error(error));
         }
-        state.out.flush().map_err(|e| BuildError::io("write", "blob", e))?;
-        drop(state);
-        let size = stored.size;
-        blob.commit(store, &stored.digest)?;
-        if !store.has_blob(&stored.digest, size) {
-            let _ = fs::remove_file(store.blob_path(&stored.digest));
+        if let Some(out) = &mut state.out {
+            out.flush().map_err(|e| BuildError::io("write", "blob", e))?;
+        }
+        if state.written != stored.size {
             return Err(BuildError::new(Kind::Remote, format!("{}: bytes follow the end of the layer", stored.digest)));
         }
-        growing.end(true);
+        if let Some(growing) = growing {
+            growing.end(true);
+        }
         drop(broken);
+        match blob {
+            Some(blob) if keep == Keep::Store => blob.commit(store, &stored.digest)?,
+            _ => return Ok(None),
+        }
         Ok(Some(stored))
     }
 }
@@ -114,18 +141,22 @@ impl LayerReader {
 impl Drop for LayerReader {
     fn drop(&mut self) {
         if let Some(kept) = &self.kept {
-            kept.growing.end(false);
+            if let Some(growing) = &kept.growing {
+                growing.end(false);
+            }
             kept.abandoned.store(true, Ordering::Relaxed);
         }
     }
 }
 
 /// Says that a blob will not come, unless it has.
-struct Broken(Arc<Growing>);
+struct Broken(Option<Arc<Growing>>);
 
 impl Drop for Broken {
     fn drop(&mut self) {
-        self.0.end(false);
+        if let Some(growing) = &self.0 {
+            growing.end(false);
+        }
     }
 }
 
@@ -170,10 +201,10 @@ impl Read for Ahead {
 }
 
 struct TeeState {
-    out: io::BufWriter<File>,
+    out: Option<io::BufWriter<File>>,
     written: u64,
     /// Who else reads the file.
-    growing: Arc<Growing>,
+    growing: Option<Arc<Growing>>,
     /// What the stream said: while nobody was looking, after the archive's end, or in words that the codec may not
     /// hand on.
     failed: Option<io::Error>,
@@ -201,9 +232,13 @@ impl Read for Tee {
             }
         };
         if let Some(state) = &mut self.state {
-            state.out.write_all(&buffer[..count])?;
             state.written += count as u64;
-            state.growing.wrote(state.written - state.out.buffer().len() as u64);
+            if let Some(out) = &mut state.out {
+                out.write_all(&buffer[..count])?;
+                if let Some(growing) = &state.growing {
+                    growing.wrote(state.written - out.buffer().len() as u64);
+                }
+            }
         }
         Ok(count)
     }

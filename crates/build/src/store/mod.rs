@@ -14,6 +14,7 @@
 //!   names/HEX.json         what a name pointed to when a registry was last asked
 //!   images/HEX.json        built images by name
 //!   mounts/ID/             cache mounts
+//!   file-digests           digests of files of build contexts, see `digests`
 //!   tmp/PID-N/             work in progress; removed when its owner is gone
 //!   locks/ID               who fetches a layer, or uses a cache mount, holds its lock
 //!   unsynced/              says what may not be on disk yet (`durable`)
@@ -23,6 +24,7 @@
 //! Everything appears by rename, so that a process killed at any point leaves nothing half-made under a final name.
 //! Several processes may use one store: two that make the same thing make it twice, and the second rename loses.
 mod blobs;
+mod digests;
 mod durable;
 mod gc;
 mod layers;
@@ -30,6 +32,7 @@ mod lock;
 mod records;
 
 pub(crate) use blobs::BlobFile;
+pub(crate) use digests::Stamp;
 pub use gc::{CachedStep, Part, PrunePolicy, Pruned, Usage};
 pub(crate) use layers::{LayerId, LayerMeta, StoredBlob, create_root, fs_name};
 pub(crate) use lock::{FileLock, Lock};
@@ -51,6 +54,7 @@ pub struct Store {
     root: PathBuf,
     work: PathBuf,
     counter: AtomicU64,
+    digests: digests::FileDigests,
     durability: durable::Durability,
     recovered: usize,
     _work_lock: FileLock,
@@ -115,6 +119,7 @@ impl Store {
             root,
             work,
             counter: AtomicU64::new(0),
+            digests: digests::FileDigests::default(),
             _work_lock: work_lock,
             _shared: shared,
         };

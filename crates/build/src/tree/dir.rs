@@ -4,6 +4,7 @@
 //! exist; a directory that is excluded but holds an exception exists, with nothing else in it.
 use super::{Node, Tree};
 use crate::error::{BuildError, Kind, Result};
+use crate::store::{Stamp, Store};
 use dockerfile::ignore::{DirState, Ignore};
 use layer::{Entry, Kind as EntryKind, Time, Xattrs};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
@@ -13,6 +14,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A directory and what of it is hidden.
 pub(crate) struct DirTree {
@@ -20,13 +22,21 @@ pub(crate) struct DirTree {
     path: PathBuf,
     ignore: Option<Ignore>,
     name: String,
+    /// Where digests of its files are remembered.
+    store: Option<Arc<Store>>,
 }
 
 impl DirTree {
     pub(crate) fn open(path: &Path, ignore: Option<Ignore>, name: impl Into<String>) -> Result<Self> {
         let root = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| BuildError::io("open the directory", path, e))?;
-        Ok(Self { root, path: path.to_owned(), ignore, name: name.into() })
+        Ok(Self { root, path: path.to_owned(), ignore, name: name.into(), store: None })
+    }
+
+    /// Remembers digests of files from build to build: for a directory that is there again in the next one.
+    pub(crate) fn remembering(mut self, store: &Arc<Store>) -> Self {
+        self.store = Some(Arc::clone(store));
+        self
     }
 
     /// Opens below the root without following any symlink.
@@ -89,7 +99,18 @@ impl DirTree {
             rdev: (stat.stx_rdev_major, stat.stx_rdev_minor),
             xattrs: Xattrs::new(),
         };
-        Ok(Some(Node { entry, inode }))
+        let stamp = (kind == EntryKind::File).then(|| stamp(&stat));
+        Ok(Some(Node { entry, inode, stamp }))
+    }
+}
+
+fn stamp(stat: &Statx) -> Stamp {
+    Stamp {
+        device: u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor),
+        inode: stat.stx_ino,
+        size: stat.stx_size,
+        modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
+        changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
     }
 }
 
@@ -168,6 +189,19 @@ impl Tree for DirTree {
         Ok(Box::new(File::from(fd)))
     }
 
+    fn known_digest(&self, node: &Node) -> Option<[u8; 32]> {
+        self.store.as_ref()?.file_digest(node.stamp.as_ref()?)
+    }
+
+    fn learn_digest(&self, node: &Node, digest: [u8; 32], since: i64) {
+        let (Some(store), Some(before)) = (&self.store, node.stamp) else { return };
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let after = rustix::fs::statx(&self.root, &node.entry.path, flags, StatxFlags::BASIC_STATS);
+        if after.is_ok_and(|after| stamp(&after) == before) {
+            store.learn_file_digest(&before, digest, since);
+        }
+    }
+
     fn describe(&self) -> String {
         self.name.clone()
     }
@@ -182,4 +216,43 @@ fn capabilities(fd: &OwnedFd) -> Xattrs {
         xattrs.insert(b"security.capability".to_vec(), value[..length].to_vec());
     }
     xattrs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_digest_holds_until_the_file_changes_whatever_its_time_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(&dir.path().join("store")).unwrap());
+        let context = dir.path().join("context");
+        fs::create_dir(&context).unwrap();
+        let path = context.join("file");
+        fs::write(&path, "before").unwrap();
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        let tree = DirTree::open(&context, None, "the build context").unwrap().remembering(&store);
+        let node = || tree.lookup(Path::new("file")).unwrap().unwrap();
+        let (now, old) = (crate::time::now(), node());
+        tree.learn_digest(&old, [1; 32], now);
+        assert_eq!(tree.known_digest(&old), None, "too young");
+        tree.learn_digest(&old, [1; 32], now + 10);
+        assert_eq!(tree.known_digest(&node()), Some([1; 32]));
+        // Changed while it was read: neither digest is the file's.
+        let first = node().stamp.unwrap().changed;
+        while node().stamp.unwrap().changed == first {
+            fs::write(&path, "after!").unwrap();
+        }
+        tree.learn_digest(&old, [2; 32], now + 10);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        let new = node();
+        assert_eq!((new.entry.mtime, new.entry.size), (old.entry.mtime, old.entry.size));
+        assert_eq!(tree.known_digest(&new), None);
+        // Another name is the same file.
+        fs::hard_link(&path, context.join("other")).unwrap();
+        let linked = tree.lookup(Path::new("other")).unwrap().unwrap();
+        tree.learn_digest(&linked, [3; 32], now + 10);
+        assert_eq!(tree.known_digest(&node()), Some([3; 32]));
+    }
 }

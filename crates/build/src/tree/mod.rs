@@ -11,6 +11,7 @@ pub(crate) use single::{Bytes, SingleTree};
 pub(crate) use snapshot::{ContentSource, SnapshotTree, builder_time};
 
 use crate::error::{BuildError, Kind, Result};
+use crate::store::Stamp;
 use layer::Entry;
 use std::ffi::OsString;
 use std::io::Read;
@@ -23,9 +24,16 @@ pub(crate) struct Node {
     pub(crate) entry: Entry,
     /// What it shares with other names of the same file; `None` for a file with one name.
     pub(crate) inode: Option<(u64, u64)>,
+    /// What a file system says of a file's content, where the tree is a directory.
+    pub(crate) stamp: Option<Stamp>,
 }
 
 impl Node {
+    /// Something with one name, of no file system.
+    pub(crate) fn of(entry: Entry) -> Self {
+        Self { entry, inode: None, stamp: None }
+    }
+
     pub(crate) fn is_dir(&self) -> bool {
         self.entry.kind == layer::Kind::Dir
     }
@@ -37,6 +45,12 @@ pub(crate) trait Tree: Send + Sync {
     fn lookup(&self, path: &Path) -> Result<Option<Node>>;
     /// What is in a directory, sorted by the bytes of the names; empty where the path is no directory.
     fn read_dir(&self, path: &Path) -> Result<Vec<(OsString, Node)>>;
+    /// The digest of a file's content, where it is known without reading it.
+    fn known_digest(&self, _: &Node) -> Option<[u8; 32]> {
+        None
+    }
+    /// Remembers the digest of a file that was just read, which began at `since` (seconds since 1970).
+    fn learn_digest(&self, _: &Node, _: [u8; 32], _since: i64) {}
     /// The content of a regular file.
     fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>>;
     /// What people call this tree.

@@ -33,14 +33,14 @@ impl SingleTree {
 impl Tree for SingleTree {
     fn lookup(&self, path: &Path) -> Result<Option<Node>> {
         if path.as_os_str().is_empty() {
-            return Ok(Some(Node { entry: Entry::dir("", 0o755), inode: None }));
+            return Ok(Some(Node::of(Entry::dir("", 0o755))));
         }
-        Ok((path.as_os_str() == self.name).then(|| Node { entry: self.entry.clone(), inode: None }))
+        Ok((path.as_os_str() == self.name).then(|| Node::of(self.entry.clone())))
     }
 
     fn read_dir(&self, path: &Path) -> Result<Vec<(OsString, Node)>> {
         if path.as_os_str().is_empty() {
-            return Ok(vec![(self.name.clone(), Node { entry: self.entry.clone(), inode: None })]);
+            return Ok(vec![(self.name.clone(), Node::of(self.entry.clone()))]);
         }
         Ok(Vec::new())
     }

@@ -55,12 +55,12 @@ impl SnapshotTree {
 
     fn node(path: &Path, node: &layer::Node<'_>) -> Node {
         let Some(entry) = node.entry else {
-            return Node { entry: Entry::dir(path, 0o755), inode: None };
+            return Node::of(Entry::dir(path, 0o755));
         };
         let mut copy = entry.clone();
         path.clone_into(&mut copy.path);
         let inode = node.item.filter(|_| copy.kind == Kind::File).map(|item| (node.layer as u64, item as u64));
-        Node { entry: copy, inode }
+        Node { entry: copy, inode, stamp: None }
     }
 }
 
@@ -73,7 +73,7 @@ impl Tree for SnapshotTree {
             {
                 root = entry.clone();
             }
-            return Ok(Some(Node { entry: root, inode: None }));
+            return Ok(Some(Node::of(root)));
         }
         Ok(self.view.lookup(path).map(|node| Self::node(path, &node)))
     }

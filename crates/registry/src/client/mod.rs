@@ -172,7 +172,7 @@ impl Client {
     }
 
     /// Brings a blob into a repository: not at all where it is there, by mounting it from one of
-    /// `mount_from` (names in the same registry; others are ignored), else by upload. `source` opens
+    /// `mount_from` (names in the same registry, or that it mirrors; others are ignored), else by upload. `source` opens
     /// the content from its beginning, again after a failure.
     pub fn push_blob(
         &self,
@@ -184,6 +184,12 @@ impl Client {
     ) -> Result<Pushed, Error> {
         self.push_blob_at(self.session.origin(name), descriptor, source, mount_from, progress)
             .map_err(|e| e.doing(|| format!("push blob {} to {}", descriptor.digest, name.name())))
+    }
+
+    /// Whether blobs of one name may be mounted under another: both are in one registry, or it mirrors the other's.
+    #[must_use]
+    pub fn can_mount(&self, to: &Reference, from: &Reference) -> bool {
+        self.session.mount_source(to.registry(), from).is_some()
     }
 
     /// Uploads content whose digest is not known before it was read, in one pass and without a

@@ -29,18 +29,17 @@ impl Client {
         }
         let mut place: Option<Url> = None;
         let mut upload = Upload::new(session, target, progress)?;
-        let mut tried: Vec<&str> = Vec::new();
+        let mut tried: Vec<String> = Vec::new();
         for name in mount_from {
-            let from = name.repository();
-            let usable = name.registry() == upload.target().registry && from != upload.target().repository;
-            if !usable || tried.contains(&from) || tried.len() == MOUNTS {
+            let Some(from) = session.mount_source(&upload.target().registry, name) else { continue };
+            if from == upload.target().repository || tried.contains(&from) || tried.len() == MOUNTS {
                 continue;
             }
-            tried.push(from);
+            tried.push(from.clone());
             if let Some(old) = place.take() {
                 upload.cancel(old);
             }
-            match upload.mount(&descriptor.digest, from) {
+            match upload.mount(&descriptor.digest, &from) {
                 Ok(None) => {
                     upload.report(descriptor.size);
                     return Ok(Pushed::Mounted);
