@@ -1,6 +1,8 @@
 //! What lies between a built image and the repository that deploys it. This crate knows no registry, no build and no
 //! database; its functions take texts and lists and give texts and lists.
 //!
+//! - [`tags`]: the tag rules of docker/metadata-action, and which tags may move
+//! - [`version`]: ordering versions, the next one, choosing among a registry's tags
 //! - [`manifest`]: edits to kustomizations, Helm values, Kubernetes manifests, Flux markers, Argo CD Applications that
 //!   change only the addressed lines
 //! - [`yaml`]: what those edits stand on
@@ -8,4 +10,6 @@
 
 pub mod image;
 pub mod manifest;
+pub mod tags;
+pub mod version;
 pub mod yaml;
