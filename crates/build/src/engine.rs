@@ -4,6 +4,7 @@ use crate::error::{BuildError, Diagnostics, Kind, Result};
 use crate::event::{Event, Events, Outcome};
 use crate::exec::{Executor, Slots};
 use crate::export::{Early, Export, Whole, load, write_files};
+use crate::history::Recorder;
 use crate::image::{BuiltImage, ImageOptions, assemble};
 use crate::images::ImageResolver;
 use crate::place::Place;
@@ -215,11 +216,34 @@ impl Engine {
             );
             events.send(Event::Warning { id: None, message });
         }
+        let history = Recorder::new(Arc::clone(&self.store), request, &loaded.name, &loaded.text);
+        let result = self.build_plans(request, events, stop, &fetcher, &file, &loaded, &history, &located);
+        history.finish(
+            result.as_ref().map(|built| if built.images.is_empty() { "" } else { built.descriptor.digest.as_str() }),
+        );
+        result
+    }
+
+    /// Plans and runs the platforms one after the other, and exports.
+    #[expect(clippy::too_many_arguments, reason = "what was loaded, and who listens")]
+    fn build_plans(
+        &self,
+        request: &BuildRequest,
+        events: &Events,
+        stop: &sandbox::CancelToken,
+        fetcher: &Fetcher<'_>,
+        file: &dockerfile::ast::Dockerfile,
+        loaded: &crate::contexts::Loaded,
+        history: &Recorder,
+        located: &dyn Fn(BuildError) -> BuildError,
+    ) -> Result<BuildResult> {
+        let (vertices, cancelled) = (fetcher.vertices, fetcher.cancelled);
+        let lines = dockerfile::LineIndex::new(&loaded.text);
         let host = Platform::host();
         let platforms: Vec<Platform> =
             if request.platforms.is_empty() { vec![host.clone()] } else { request.platforms.clone() };
         let settings = Settings::of(request)?;
-        let resolver = ImageResolver::new(&self.store, &self.client, request, events, &vertices);
+        let resolver = ImageResolver::new(&self.store, &self.client, request, events, vertices);
         let named = NamedTrees::new();
         let (store, client) = (Arc::clone(&self.store), self.client.clone());
         let early = Early::new(self.client.clone(), &settings.pushed);
@@ -227,7 +251,7 @@ impl Engine {
         let _packing = crate::snapshot::PackingGuard(Arc::clone(&layers));
         let mut plans = Vec::new();
         for platform in &platforms {
-            let input = PlanInput { dockerfile: &file, request, platform, build_platform: &host };
+            let input = PlanInput { dockerfile: file, request, platform, build_platform: &host };
             let plan = plan(&input, &resolver).map_err(located)?;
             for message in &plan.warnings {
                 events.send(Event::Warning { id: None, message: message.clone() });
@@ -252,6 +276,10 @@ impl Engine {
                 keys: Vec::new(),
                 rebuilds: false,
                 inputs: Mutex::default(),
+                digests: Mutex::default(),
+                history,
+                lines: &lines,
+                recorded: Vec::new(),
                 first_error: Mutex::default(),
                 vertices: Vec::new(),
                 running: Arc::clone(&running),
@@ -273,7 +301,7 @@ impl Engine {
         if stop.is_cancelled() {
             return Err(BuildError::canceled());
         }
-        self.export(request, events, &vertices, &layers, &settings, &results, epoch, &loaded.commit, &cancelled)
+        self.export(request, events, vertices, &layers, &settings, &results, epoch, &loaded.commit, cancelled)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the end of a build knows all of it")]

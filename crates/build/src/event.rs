@@ -62,6 +62,13 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
+    /// The result of a step is not in the cache: it will be done. Comes between `Started` and `Completed`.
+    Miss {
+        /// Which.
+        id: VertexId,
+        /// Why.
+        cause: crate::history::Cause,
+    },
     /// Output of a step, any bytes, not cut at line ends.
     Log {
         /// Which.

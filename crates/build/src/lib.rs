@@ -10,6 +10,7 @@
 //! | `exec` | cache keys, look-up, parallel execution of steps |
 //! | `copy`, `tree` | COPY and ADD without a root file system |
 //! | `snapshot` | layers in the form that is needed: table, directory, tar, blob |
+//! | [`history`] | records of builds, and why a step missed the cache |
 //! | `store` | the directory on disk |
 //! | `image`, `export` | configs, manifests, registries, archives |
 //! | `source`, `contexts` | where files come from |
@@ -22,6 +23,7 @@ mod error;
 pub mod event;
 mod exec;
 mod export;
+pub mod history;
 mod image;
 mod images;
 mod key;

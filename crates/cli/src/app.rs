@@ -86,6 +86,8 @@ fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
         Command::Check(args) => commands::check::run(&args, context),
         Command::Doctor(args) => commands::doctor::run(&args, context),
         Command::Cache(args) => commands::cache::run(&args, context),
+        Command::Explain(args) => commands::explain::run(&args, context),
+        Command::History(args) => commands::history::run(&args, context),
         Command::Image(args) => commands::image::run(&args, context),
         Command::Login(args) => commands::login::run(&args, context),
         Command::Logout(args) => commands::logout::run(&args, context),

@@ -1,5 +1,6 @@
 //! The objects of a source tree that an instruction means.
 use crate::error::{BuildError, Kind, Result};
+use crate::history::FileList;
 use crate::snapshot::layer_error;
 use crate::tree::{self, Node, Tree};
 use dockerfile::glob::{Glob, PathPattern, has_wildcards};
@@ -241,14 +242,47 @@ fn split_wildcards(path: &str) -> (String, String) {
 /// A digest of what was selected: paths in the source, attributes (but for times) and contents. It is the same for
 /// equal objects of a context, an image and a stage, and no two different selections have the same bytes: everything
 /// has its length before it, and every list its count.
-pub(crate) fn digest(selection: &Selection) -> Result<Digest> {
+pub(crate) fn digest(selection: &Selection) -> Result<(Digest, Contents<'_>)> {
     let mut files: Vec<&Node> = Vec::new();
     describe(selection, &mut |node| {
         files.push(node);
         Ok([0; 32])
     })?;
-    let mut contents = contents(selection.tree.as_ref(), &files)?.into_iter();
-    describe(selection, &mut |_| Ok(contents.next().unwrap_or_default()))
+    let contents = contents(selection.tree.as_ref(), &files)?;
+    let mut each = contents.iter();
+    let digest = describe(selection, &mut |_| Ok(each.next().copied().unwrap_or_default()))?;
+    Ok((digest, Contents { selection, files, contents }))
+}
+
+/// The digests of the files of a selection.
+pub(crate) struct Contents<'s> {
+    selection: &'s Selection,
+    files: Vec<&'s Node>,
+    contents: Vec<[u8; 32]>,
+}
+
+impl Contents<'_> {
+    /// The list of the objects, for `explain`.
+    pub(crate) fn list(&self) -> FileList {
+        let (mut list, mut hashed) = (FileList::default(), self.files.iter().zip(&self.contents).peekable());
+        let nodes = self.selection.matches.iter().flat_map(|selected| {
+            let own = Some(&selected.node).filter(|node| !node.is_dir());
+            own.into_iter().chain(selected.below.iter().map(|(_, node)| node))
+        });
+        for node in nodes {
+            let entry = &node.entry;
+            let content = match hashed.next_if(|(file, _)| std::ptr::eq(**file, node)) {
+                Some((_, digest)) => *digest,
+                None => {
+                    let link = entry.link.as_ref().map_or(&[][..], |link| link.as_os_str().as_encoded_bytes());
+                    Digest::sha256(link).sha256_bytes().unwrap_or_default()
+                }
+            };
+            let attributes = format!("{:?} {:o} {} {}", entry.kind, entry.mode, entry.uid, entry.gid);
+            list.add(entry.path.as_os_str().as_encoded_bytes(), &attributes, &content);
+        }
+        list
+    }
 }
 
 /// See [`digest`]; `content` gives the digest of a file's content.

@@ -1,6 +1,6 @@
 //! Definition keys and content keys of steps.
 use super::{Executor, KeyAndFields};
-use crate::copy::{Selection, Wanted, digest, select};
+use crate::copy::{Selection, Wanted, select};
 use crate::error::Result;
 use crate::event::VertexId;
 use crate::key::{Key, KeyBuilder};
@@ -194,7 +194,7 @@ impl Executor<'_> {
             return Ok(format!("{origin} {}", mount.source));
         }
         let selection = self.mount_selection(stage, number, position, mount, None)?;
-        Ok(digest(&selection)?.to_string())
+        self.digest_of((stage, number, position), &selection)
     }
 
     /// The files that a bind mount shows.
@@ -240,7 +240,7 @@ impl Executor<'_> {
                 CopyItem::Inline { name, data } => format!("inline {name} {}", Digest::sha256(data)),
                 CopyItem::Http { unpack, .. } => {
                     let selection = self.item_selection((stage, number, position), item, copy, None)?;
-                    format!("http {unpack} {}", digest(&selection)?)
+                    format!("http {unpack} {}", self.digest_of((stage, number, position), &selection)?)
                 }
                 CopyItem::Git { url, keep_git_dir, .. } => {
                     {
@@ -258,7 +258,7 @@ impl Executor<'_> {
                         format!("tree {unpack} {origin} {source} {parents:?}")
                     } else {
                         let selection = self.item_selection((stage, number, position), item, copy, line)?;
-                        format!("files {unpack} {}", digest(&selection)?)
+                        format!("files {unpack} {}", self.digest_of((stage, number, position), &selection)?)
                     }
                 }
             };

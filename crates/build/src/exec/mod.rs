@@ -8,6 +8,7 @@
 mod copy;
 mod keys;
 mod listed;
+mod record;
 mod run;
 mod tree;
 pub(crate) mod users;
@@ -18,6 +19,7 @@ use crate::contexts::{Fetcher, NamedTrees};
 use crate::copy::Selection;
 use crate::error::{BuildError, Result};
 use crate::event::{Outcome, VertexId};
+use crate::history::Recorder;
 use crate::key::{Fields, Key};
 use crate::place::Place;
 use crate::plan::{Base, OpKind, Plan, PlannedStage};
@@ -65,6 +67,12 @@ pub(crate) struct Executor<'a> {
     /// Whether a step of the exported stage has no record: then its layers are packed and sent while steps run.
     pub(crate) rebuilds: bool,
     pub(crate) inputs: Mutex<HashMap<(usize, usize, usize), Arc<Selection>>>,
+    /// The digests of those.
+    pub(crate) digests: Mutex<HashMap<(usize, usize, usize), oci::Digest>>,
+    pub(crate) history: &'a Recorder,
+    pub(crate) lines: &'a dockerfile::LineIndex<'a>,
+    /// The places of the steps in the record.
+    pub(crate) recorded: Vec<Vec<usize>>,
     pub(crate) first_error: Mutex<Option<BuildError>>,
     pub(crate) vertices: Vec<Vec<VertexId>>,
     pub(crate) running: Arc<Slots>,
@@ -179,6 +187,7 @@ impl<'a> Executor<'a> {
             self.keys.push(keys);
             self.cells.push(OnceLock::new());
         }
+        self.announce();
         self.rebuilds = (0..self.plan.stages.len())
             .filter(|stage| self.is_exported(*stage))
             .any(|stage| (0..self.stage_plan(stage).ops.len()).any(|op| self.lookup_definition(stage, op).is_none()));
@@ -258,10 +267,11 @@ impl<'a> Executor<'a> {
             let record = if let Some(record) = record {
                 vertices.begin(events, line);
                 vertices.end(events, line, Outcome::Cached);
+                self.history.hit(self.recorded[index][number], &record, false);
                 record
             } else {
                 vertices.begin(events, line);
-                match self.step(index, number, &result, line) {
+                match self.recorded_step(index, number, &result, line) {
                     Ok((record, cached)) => {
                         vertices.end(events, line, if cached { Outcome::Cached } else { Outcome::Done });
                         record
@@ -302,11 +312,13 @@ impl<'a> Executor<'a> {
             && let Some(record) = store.step(&key)
         {
             store.put_step(definition, &record)?;
+            self.history.hit(self.recorded[stage][number], &record, true);
             return Ok((record, true));
         }
         let turn = match self.doing.turn(&key) {
             Ok(record) => {
                 store.put_step(definition, &record)?;
+                self.history.hit(self.recorded[stage][number], &record, true);
                 return Ok((record, true));
             }
             Err(turn) => turn,
@@ -314,6 +326,7 @@ impl<'a> Executor<'a> {
         if self.stop.is_cancelled() {
             return Err(BuildError::canceled());
         }
+        self.missed(stage, number, &key, &fields, line);
         let at = At { stage, number, line };
         let layer = match &op.kind {
             OpKind::Run(run) => {

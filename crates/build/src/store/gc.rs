@@ -32,13 +32,15 @@ pub struct Usage {
     pub blobs: Part,
     /// Cache mounts.
     pub mounts: Part,
+    /// Records of builds, and lists of the files that they read.
+    pub history: Part,
 }
 
 impl Usage {
     /// All of it, in bytes.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.steps.bytes + self.layers.bytes + self.blobs.bytes + self.mounts.bytes
+        self.steps.bytes + self.layers.bytes + self.blobs.bytes + self.mounts.bytes + self.history.bytes
     }
 }
 
@@ -83,6 +85,8 @@ pub struct Pruned {
     pub blobs: u64,
     /// Cache mounts.
     pub mounts: u64,
+    /// Records of builds.
+    pub builds: u64,
     /// Bytes on disk.
     pub bytes: u64,
 }
@@ -107,7 +111,15 @@ impl Store {
             }
             part
         };
-        Usage { steps: part("steps"), layers: part("layers"), blobs: part("blobs/sha256"), mounts: part("mounts") }
+        let (builds, files) = (part("builds"), part("files"));
+        let history = Part { count: builds.count, bytes: builds.bytes + files.bytes };
+        Usage {
+            history,
+            steps: part("steps"),
+            layers: part("layers"),
+            blobs: part("blobs/sha256"),
+            mounts: part("mounts"),
+        }
     }
 
     /// The cached steps, the most recently used first.
@@ -212,6 +224,15 @@ impl Store {
             if !known {
                 remove(&path, disk_use(&path));
                 pruned.blobs += 1;
+            }
+        }
+        // What was built here is known for as long as its results would be kept: `all` is about results.
+        for (dir, records) in [("builds", 1), ("files", 0)] {
+            for path in list(&self.root().join(dir)) {
+                if policy.unused_for.is_some_and(|limit| now - modified(&path) >= limit) {
+                    remove(&path, disk_use(&path));
+                    pruned.builds += records;
+                }
             }
         }
         if policy.mounts {

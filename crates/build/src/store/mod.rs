@@ -13,6 +13,8 @@
 //!   steps/HEX.json         step records: cache key to layer
 //!   names/HEX.json         what a name pointed to when a registry was last asked
 //!   images/HEX.json        built images by name
+//!   builds/TIME-ID-HEX     records of builds, for `explain`: when, which, of what
+//!   files/HEX              lists of the files that steps read, by the digest of the selection
 //!   mounts/ID/             cache mounts
 //!   file-digests           digests of files of build contexts, see `digests`
 //!   tmp/PID-N/             work in progress; removed when its owner is gone
@@ -24,6 +26,7 @@
 //! Everything appears by rename, so that a process killed at any point leaves nothing half-made under a final name.
 //! Several processes may use one store: two that make the same thing make it twice, and the second rename loses.
 mod blobs;
+mod builds;
 mod digests;
 mod durable;
 mod gc;
@@ -79,7 +82,9 @@ impl Store {
     }
 
     fn open_as(root: &Path, lock: Lock) -> Result<Self> {
-        for dir in ["blobs/sha256", "layers", "diffs", "steps", "names", "images", "mounts", "tmp", "locks"] {
+        for dir in
+            ["blobs/sha256", "layers", "diffs", "steps", "names", "images", "builds", "files", "mounts", "tmp", "locks"]
+        {
             let path = root.join(dir);
             fs::create_dir_all(&path).map_err(|e| {
                 BuildError::io("make the store's directory", &path, e)
@@ -164,6 +169,15 @@ impl Store {
         let temporary = self.scratch("write");
         let written = fs::File::create(&temporary).and_then(|mut f| f.write_all(bytes));
         written.and_then(|()| self.publish(&temporary, path)).map_err(|e| BuildError::io("write", path, e))
+    }
+}
+
+impl Store {
+    /// The same for what nothing depends on (a history): it is not marked, and a crash of the machine may take it.
+    pub(crate) fn write_loose(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        let temporary = self.scratch("write");
+        fs::write(&temporary, bytes)?;
+        fs::rename(&temporary, path)
     }
 }
 

@@ -43,7 +43,7 @@ pub struct ImageRecord {
 }
 
 impl Store {
-    fn record<T: DeserializeOwned>(&self, path: PathBuf) -> Option<T> {
+    pub(super) fn record<T: DeserializeOwned>(&self, path: PathBuf) -> Option<T> {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
@@ -66,6 +66,12 @@ impl Store {
             Some(id) => self.layer(id).map(|_| record),
             None => Some(record),
         }
+    }
+
+    /// The record of a step by the text of its key, without a use of it.
+    pub(crate) fn step_of(&self, key: &str) -> Option<StepRecord> {
+        let digest: Digest = key.parse().ok()?;
+        self.record(self.root.join("steps").join(format!("{}.json", digest.hex())))
     }
 
     pub(crate) fn put_step(&self, key: &Key, record: &StepRecord) -> Result<()> {

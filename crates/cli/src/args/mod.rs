@@ -38,6 +38,7 @@ Examples:
   cooperage build -t app --load .                 give the image to a running Docker or Podman
   cooperage build -o out --target binaries .      write the files of a stage to a directory
   cooperage build --check .                       look for mistakes in the Dockerfile
+  cooperage explain                               say why steps of the last build missed the cache
   cooperage doctor                                say what works in this place, and why
 
 {usage-heading} {usage}
@@ -61,6 +62,10 @@ pub(crate) enum Command {
     Check(crate::commands::check::CheckArgs),
     /// Say which isolation works in this place, and what would unlock a better one
     Doctor(crate::commands::doctor::DoctorArgs),
+    /// Say why steps of a build missed the cache
+    Explain(crate::commands::explain::ExplainArgs),
+    /// List the builds that were made with this store
+    History(crate::commands::history::HistoryArgs),
     /// Look after the store: list, measure and remove cached steps
     Cache(crate::commands::cache::CacheArgs),
     /// Look at images in the store and in registries

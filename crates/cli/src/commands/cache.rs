@@ -130,8 +130,13 @@ fn usage(args: &ListArgs, context: &Context<'_>) -> Result<()> {
     let settings = settings(&args.place, context)?;
     let store = Store::open(&settings.root.value).map_err(|e| failed(&e, context))?;
     let usage = store.usage();
-    let parts =
-        [("steps", usage.steps), ("layers", usage.layers), ("blobs", usage.blobs), ("cache mounts", usage.mounts)];
+    let parts = [
+        ("steps", usage.steps),
+        ("layers", usage.layers),
+        ("blobs", usage.blobs),
+        ("cache mounts", usage.mounts),
+        ("history", usage.history),
+    ];
     if args.format == "json" {
         let mut all = serde_json::Map::new();
         for (name, part) in parts {

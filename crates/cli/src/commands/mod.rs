@@ -6,6 +6,8 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod doctor;
+pub(crate) mod explain;
+pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod login;
 pub(crate) mod logout;

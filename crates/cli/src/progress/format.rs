@@ -1,6 +1,7 @@
 //! Times and sizes as BuildKit prints them, and texts cut to a width.
 use std::time::{Duration, SystemTime};
 
+use build::history::Cause;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// The time from `start` to `end`, zero where the clock went back.
@@ -23,6 +24,11 @@ pub(crate) fn bytes(count: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{count}B") } else { format!("{value:.2}{}", UNITS[unit]) }
+}
+
+/// `cache miss: src/main.c changed`
+pub(super) fn miss(cause: &Cause) -> String {
+    super::sanitize::clean(format!("cache miss: {}", cause.summary).replace('\n', " ").as_bytes(), false)
 }
 
 /// `3.40MB / 10.12MB`, or the first alone where the total is not known.

@@ -119,6 +119,7 @@ impl Renderer for Plain {
         match event {
             Event::Vertex { .. } => {}
             Event::Started { id, .. } => self.say(at, *id, Vec::new(), false),
+            Event::Miss { id, cause } => self.say(at, *id, vec![super::format::miss(cause)], false),
             Event::Log { id, data, .. } => {
                 let time = Self::since_start(at, *id, state);
                 let mut lines = Vec::new();

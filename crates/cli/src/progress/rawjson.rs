@@ -46,6 +46,10 @@ impl RawJson {
         if let Some(at) = vertex.completed {
             out.insert("completed".into(), time(at));
         }
+        // Not BuildKit's.
+        if let Some(cause) = &vertex.miss {
+            out.insert("cacheMiss".into(), serde_json::to_value(cause).unwrap_or_default());
+        }
         match &vertex.outcome {
             Some(Outcome::Cached) => {
                 out.insert("cached".into(), true.into());
@@ -65,7 +69,10 @@ impl RawJson {
 impl Renderer for RawJson {
     fn event(&mut self, at: SystemTime, event: &Event, state: &State) -> std::io::Result<()> {
         let status = match event {
-            Event::Vertex { id, .. } | Event::Started { id, .. } | Event::Completed { id, .. } => {
+            Event::Vertex { id, .. }
+            | Event::Started { id, .. }
+            | Event::Miss { id, .. }
+            | Event::Completed { id, .. } => {
                 let Some(vertex) = state.get(*id) else { return Ok(()) };
                 json!({ "vertexes": [self.vertex(vertex, state)] })
             }

@@ -29,6 +29,8 @@ pub(crate) struct Vertex {
     pub(crate) started: Option<SystemTime>,
     pub(crate) completed: Option<SystemTime>,
     pub(crate) outcome: Option<Outcome>,
+    /// Why its result did not come from the cache.
+    pub(crate) miss: Option<build::history::Cause>,
     pub(crate) items: Vec<Item>,
     pub(crate) tail: VecDeque<String>,
     pub(crate) lines: Lines,
@@ -80,6 +82,7 @@ impl State {
                 vertex.completed = Some(*at);
                 vertex.outcome = Some(outcome.clone());
             }
+            Event::Miss { id, cause } => self.entry(*id).miss = Some(cause.clone()),
             Event::Log { id, data, .. } => {
                 let vertex = self.entry(*id);
                 let Vertex { lines, tail, .. } = vertex;
@@ -125,6 +128,7 @@ impl State {
                 started: None,
                 completed: None,
                 outcome: None,
+                miss: None,
                 items: Vec::new(),
                 tail: VecDeque::new(),
                 lines: Lines::default(),

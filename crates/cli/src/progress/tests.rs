@@ -261,3 +261,68 @@ fn the_reporter_hands_everything_over() {
     assert!(screen.take().contains("CACHED"));
     events.send(log(0, "late\n"));
 }
+
+#[test]
+fn a_miss_says_why() {
+    use build::history::{Cause, CauseKind, Change, ChangeKind};
+    let cause = |kind, summary: &str, changes: &[ChangeKind]| {
+        let change =
+            |kind: &ChangeKind| Change { kind: *kind, name: "n".into(), old: None, new: None, text: "t".into() };
+        let changes = changes.iter().map(change).collect();
+        Cause { kind, summary: summary.into(), against: Some("b".into()), changes }
+    };
+    let events = || {
+        let miss = |id, cause| (20, Event::Miss { id, cause });
+        vec![
+            (0, vertex(0, "[1/3] COPY . .", None, &[])),
+            (0, vertex(1, "[2/3] RUN make", None, &[0])),
+            (0, vertex(2, "[3/3] RUN test", None, &[1])),
+            started(10, 0),
+            miss(0, cause(CauseKind::Changed, "src/\x1b[2Jmain.c changed", &[ChangeKind::File])),
+            done(100, 0, Outcome::Done),
+            started(100, 1),
+            miss(1, cause(CauseKind::Changed, "follows [1/3] COPY . .", &[ChangeKind::Step])),
+            done(200, 1, Outcome::Done),
+            started(200, 2),
+            miss(2, cause(CauseKind::NeverBuilt, "never built here", &[])),
+            done(300, 2, Outcome::Done),
+        ]
+    };
+    let shown = |renderer: &mut dyn Renderer| {
+        let mut state = State::default();
+        for (ms, event) in events() {
+            state.apply(at(ms), &event);
+            renderer.event(at(ms), &event, &state).unwrap();
+        }
+        renderer.finish(at(300), &state).unwrap();
+    };
+    let screen = Screen::default();
+    shown(&mut plain::Plain::new(Box::new(screen.clone()), false));
+    insta::assert_snapshot!(screen.take(), @r"
+    #1 [1/3] COPY . .
+    #1 cache miss: src/main.c changed
+    #1 DONE 0.1s
+
+    #2 [2/3] RUN make
+    #2 cache miss: follows [1/3] COPY . .
+    #2 DONE 0.1s
+
+    #3 [3/3] RUN test
+    #3 cache miss: never built here
+    #3 DONE 0.1s
+    ");
+    shown(&mut tty(&screen, 60, 24));
+    insta::assert_snapshot!(last_frame(&screen.take()), @r"
+    [+] Building 0.3s (3/3) FINISHED
+     => [1/3] COPY . .                                     0.1s
+     => => cache miss: src/main.c changed
+     => [2/3] RUN make                                     0.1s
+     => [3/3] RUN test                                     0.1s
+    ");
+    shown(&mut rawjson::RawJson::new(Box::new(screen.clone())));
+    let text = screen.take();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let miss = lines.iter().find_map(|line| line["vertexes"][0].get("cacheMiss")).unwrap();
+    assert_eq!(miss["kind"], "changed");
+    assert_eq!(miss["changes"][0]["kind"], "file");
+}

@@ -17,8 +17,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use build::event::{Event, Outcome};
+use build::history::{CauseKind, ChangeKind};
 
-use super::format::{amount, between, cut, seconds, width};
+use super::format::{amount, between, cut, miss, seconds, width};
 use super::state::Vertex;
 use super::{CURSOR_HIDDEN, Renderer, State};
 
@@ -158,6 +159,13 @@ fn head(vertex: &Vertex, now: SystemTime) -> Row {
     Row { text: format!(" => {word}{}", vertex.name), time, code }
 }
 
+/// Why the step is done, where that is news: not that nothing like it was built here, nor that one before it changed.
+fn reason(vertex: &Vertex) -> Option<Row> {
+    let cause = vertex.miss.as_ref().filter(|cause| cause.kind != CauseKind::NeverBuilt)?;
+    let follows = cause.changes.first().is_some_and(|change| change.kind == ChangeKind::Step);
+    (!follows).then(|| Row { text: format!(" => => {}", miss(cause)), time: String::new(), code: DIM })
+}
+
 fn items(vertex: &Vertex, now: SystemTime) -> Vec<Row> {
     vertex
         .items
@@ -208,6 +216,7 @@ fn all(state: &State, now: SystemTime) -> Vec<Row> {
     let mut rows = Vec::new();
     for vertex in ordered(state) {
         rows.push(head(vertex, now));
+        rows.extend(reason(vertex));
         rows.extend(items(vertex, now));
     }
     rows
@@ -227,7 +236,12 @@ fn fitting(state: &State, now: SystemTime, most: usize) -> Vec<Row> {
         }
     }
     let live: Vec<usize> = running.into_iter().filter(|at| shown[*at].is_some()).collect();
+    let mut why = vec![false; vertices.len()];
     for at in &live {
+        if space > 0 && reason(vertices[*at]).is_some() {
+            why[*at] = true;
+            space -= 1;
+        }
         // Layers that still move are worth more than those that are done.
         let moving = vertices[*at].items.iter().filter(|item| item.completed.is_none()).count();
         let wanted = if vertices[*at].items.len() <= space { vertices[*at].items.len() } else { moving.min(space) };
@@ -254,9 +268,10 @@ fn fitting(state: &State, now: SystemTime, most: usize) -> Vec<Row> {
     if fold && space > 0 {
         rows.push(Row { text: format!(" => … {} more finished", done.len() - kept), time: String::new(), code: DIM });
     }
-    for (vertex, shown) in vertices.iter().zip(&shown) {
+    for ((vertex, shown), why) in vertices.iter().zip(&shown).zip(why) {
         let Some((wanted, tail)) = shown else { continue };
         rows.push(head(vertex, now));
+        rows.extend(reason(vertex).filter(|_| why));
         let mut below = items(vertex, now);
         if below.len() > *wanted {
             let moving: Vec<bool> = vertex.items.iter().map(|item| item.completed.is_none()).collect();

@@ -35,8 +35,8 @@ pub(in crate::lint) fn check(step: &Step<'_>, sink: &mut Sink) {
     }
 }
 
-/// Whether one of the words of a name, cut at `_`, says so, and none says otherwise.
-fn is_secret(name: &str) -> bool {
+/// Whether one of the words of a variable's name, cut at `_`, says that it holds a secret, and none says otherwise.
+pub fn is_secret(name: &str) -> bool {
     let lower = name.to_lowercase();
     let says = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
     says(&SECRETS) && !says(&HARMLESS)
