@@ -15,7 +15,7 @@ use crate::paths::{self, guest_path};
 use crate::perms;
 use crate::protocol::{PARCEL_SIZE, PARCELS, PARCELS_OFFSET, Parcel, SHARED_ADDRESS};
 use crate::signals;
-use crate::state::{Shared, creds, creds_mut, fd_agent, release_side};
+use crate::state::{Shared, config, creds, creds_mut, fd_agent, release_side};
 use crate::sys::{
     AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, Fd, MAP_ANONYMOUS, MAP_PRIVATE, O_CLOEXEC, O_NOFOLLOW,
     O_RDONLY, PROT_READ, PROT_WRITE, R, S_IFREG, call, getpid, gettid, openat, pread,
@@ -70,8 +70,8 @@ struct Arguments {
     /// Texts that the new vector points to.
     texts: [Text<SCRIPT_LINE>; 2 * MAX_SCRIPTS],
     used: usize,
-    /// Pointers, last first: what stands before the guest's `argv[1..]`.
-    front: [usize; 2 * MAX_SCRIPTS + 1],
+    /// Pointers, last first: what stands before the guest's `argv[1..]`. Three more are the emulator's.
+    front: [usize; 2 * MAX_SCRIPTS + 4],
     front_len: usize,
 }
 
@@ -153,6 +153,13 @@ pub fn parse_elf(head: &[u8]) -> Option<Elf> {
         entry: u64::from_le_bytes(word(head, 24)?),
         relocatable: kind == 3,
     })
+}
+
+/// Whether the step's emulator runs programs with this head.
+fn is_emulated(head: &[u8]) -> bool {
+    let Some(number) = word::<2>(head, 18).filter(|_| head.starts_with(b"\x7fELF")) else { return false };
+    let machine = if head[5] == 2 { u16::from_be_bytes(number) } else { u16::from_le_bytes(number) };
+    config().emulator >= 0 && config().emulated == u32::from(machine)
 }
 
 /// A program header.
@@ -257,7 +264,7 @@ pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mas
     let mut arguments = Arguments {
         texts: [const { Text::<SCRIPT_LINE>::EMPTY }; 2 * MAX_SCRIPTS],
         used: 0,
-        front: [0; 2 * MAX_SCRIPTS + 1],
+        front: [0; 2 * MAX_SCRIPTS + 4],
         front_len: 0,
     };
     let mut program = open_program(dir, given.c(), flags)?;
@@ -272,6 +279,7 @@ pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mas
     let mut new_creds = *creds();
     let mut secure = false;
     let mut script = PathText::new();
+    let mut exe = PathText::new();
     let mut depth = 0;
     let mut head = [MaybeUninit::<u8>::uninit(); HEAD];
     let elf = loop {
@@ -286,6 +294,31 @@ pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mas
         if let Some(elf) = parse_elf(head) {
             secure |= after_exec(&mut new_creds, stat.uid, stat.gid, stat.mode.into());
             break elf;
+        }
+        if is_emulated(head) {
+            // `qemu -0 ARGV0 PROGRAM ARGUMENT…`; the program is what /proc/self/exe says.
+            secure |= after_exec(&mut new_creds, stat.uid, stat.gid, stat.mode.into());
+            let argv0 = if arguments.front_len == 0 {
+                script_path(dir, given.c(), &mut script)?;
+                arguments.push(script.c().as_ptr() as usize);
+                if argv == 0 { 0 } else { guest::read::<usize>(argv)? }
+            } else {
+                0
+            };
+            let path = arguments.front[arguments.front_len - 1];
+            for text in [if argv0 == 0 { path } else { argv0 }, c"-0".as_ptr() as usize, c"qemu".as_ptr() as usize] {
+                arguments.push(text);
+            }
+            guest_path(program.get(), &mut exe)?;
+            // SAFETY: no pointers.
+            program = Fd::owned(unsafe {
+                call!(nr::FCNTL, config().emulator, 0 /* F_DUPFD */, 3)
+            }?);
+            let mut head = [MaybeUninit::<u8>::uninit(); 64];
+            let len = pread(program.get(), &mut head, 0)?;
+            // SAFETY: so many bytes were read.
+            let head = unsafe { core::slice::from_raw_parts(head.as_ptr().cast::<u8>(), len) };
+            break parse_elf(head).ok_or(Errno::ENOEXEC)?;
         }
         if !head.starts_with(b"#!") {
             return Err(Errno::ENOEXEC);
@@ -318,8 +351,9 @@ pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mas
         let fd = Fd::owned(paths::open(AT_FDCWD, path.c(), O_RDONLY, 0)?);
         interpreter = Some(fd);
     }
-    let mut exe = PathText::new();
-    guest_path(program.get(), &mut exe)?;
+    if exe.is_empty() {
+        guest_path(program.get(), &mut exe)?;
+    }
     let (vector, mapped) = arguments.vector(argv)?;
     let p = claim_parcel()?;
     // SAFETY: the parcel is ours until the owner is reset.

@@ -5,7 +5,7 @@
 //!   0x6500_0000_0000  configuration (read only)     +0  the tree, O_PATH
 //!                     text  <- calls pass the filter +1  the agent's image, memfd
 //!                     constants, data, stacks       +2  the shared memory, memfd
-//!   0x6510_0000_0000  shared memory                 +3… directories mounted for the step, O_PATH
+//!   0x6510_0000_0000  shared memory                 +3… directories mounted for the step, O_PATH; the emulator
 //!
 //! shared memory (one memfd for all processes of a step)
 //!   0x00_0000  Header
@@ -111,6 +111,10 @@ pub struct Config {
     pub root: Span,
     /// Host name shown.
     pub hostname: Span,
+    /// Descriptor, in the window, of a program that runs those of another machine; -1 where there is none.
+    pub emulator: i32,
+    /// `e_machine` of the programs that it runs.
+    pub emulated: u32,
     /// Number of mounts.
     pub mount_count: u32,
     /// Bit `b & 63` for each byte that follows the first slash of a mount target.
@@ -135,6 +139,8 @@ impl Config {
         shared_size: 0,
         root: Span { start: 0, len: 0 },
         hostname: Span { start: 0, len: 0 },
+        emulator: -1,
+        emulated: 0,
         mount_count: 0,
         first_bytes: 0,
         doors: 0,

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::arch::{Context, nr};
 use crate::guest;
-use crate::state::Shared;
+use crate::state::{Shared, config};
 use crate::sys::{Errno, R, SIGSYS, SigAction, call};
 
 const BIT: u64 = 1 << (SIGSYS - 1);
@@ -56,8 +56,25 @@ pub fn sys_sigaction(args: [usize; 6]) -> R {
     }
     let mut action: SigAction = guest::read(new)?;
     action.mask &= !BIT;
+    // qemu's handlers block all signals in the mask that they return to.
+    const SA_RESTORER: u64 = 0x0400_0000;
+    if config().emulator >= 0 && action.handler > 1 && action.flags & SA_RESTORER != 0 {
+        action.restorer = guest_restorer();
+    }
     // SAFETY: our copy is valid; the kernel checks the guest's pointer.
     unsafe { call!(nr::RT_SIGACTION, signal, &raw const action, old, size) }
+}
+
+/// Where handlers return to that must not block SIGSYS with it.
+fn guest_restorer() -> usize {
+    #[cfg(agent_image)]
+    {
+        crate::arch::image::agent_guest_restorer as *const () as usize
+    }
+    #[cfg(not(agent_image))]
+    {
+        0
+    }
 }
 
 /// rt_sigprocmask: the mask that counts is the one that the return from our handler sets.

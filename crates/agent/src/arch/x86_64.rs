@@ -339,6 +339,7 @@ pub(crate) mod image {
         pub(crate) static agent_text_end: u8;
         pub(crate) fn agent_guest_call();
         pub(crate) fn agent_restorer();
+        pub(crate) fn agent_guest_restorer();
         pub(crate) fn agent_trap();
     }
 
@@ -373,6 +374,13 @@ pub(crate) mod image {
         "jmp rcx",
         ".globl agent_restorer",
         "agent_restorer:",
+        "mov eax, 15",
+        "syscall",
+        // Behind a handler of the guest's that may block SIGSYS in the mask to come back to: [rsp+296] is that mask
+        // (struct ucontext: flags, link, stack, 256 bytes of machine context, then the mask).
+        ".globl agent_guest_restorer",
+        "agent_guest_restorer:",
+        "and qword ptr [rsp+296], -0x40000001",
         "mov eax, 15",
         "syscall",
         // The signal handler: (signo, info, context) on the guest's stack. Works on a stack of the agent's own. Where

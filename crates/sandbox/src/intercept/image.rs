@@ -76,6 +76,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) fds: &'a [i32],
     /// `FLAG_*`.
     pub(crate) flags: u32,
+    /// `e_machine` of programs that an emulator runs, and its descriptor.
+    pub(crate) emulator: Option<(u16, i32)>,
 }
 
 struct Texts {
@@ -120,6 +122,10 @@ fn config(facts: &Facts<'_>) -> Setup<Box<Config>> {
         path => path,
     })?;
     config.hostname = texts.add(facts.hostname.as_bytes())?;
+    if let Some((machine, fd)) = facts.emulator {
+        config.emulated = machine.into();
+        config.emulator = fd;
+    }
     config.mount_count = u32::try_from(facts.places.len()).unwrap_or(0);
     for (index, (place, fd)) in facts.places.iter().zip(facts.fds).enumerate() {
         let target = bytes(&place.target);

@@ -31,6 +31,7 @@ use agent::protocol::{
 use rustix::fs::{Mode, OFlags};
 
 use crate::child::{Context, Setup};
+use crate::emulation::{self, Machine};
 use crate::error::{RunError, SetupError};
 use crate::intercept::image::{Facts, Shared};
 use crate::intercept::layout::{Doors, Place};
@@ -66,6 +67,8 @@ pub(crate) struct Step {
     shared: Shared,
     sections: image::Sections,
     flags: u32,
+    /// `e_machine` of the programs of another machine, and who runs them.
+    emulator: Option<(u16, OwnedFd)>,
 }
 
 /// How a step could not begin.
@@ -98,6 +101,12 @@ impl Step {
         let Some(sections) = image::sections() else {
             return Err(unsupported("start the agent", "there is none for this architecture yet; it needs x86_64"));
         };
+        let emulator = match &spec.emulator {
+            Some(emulator) => Machine::of(&emulator.architecture)
+                .map(|machine| emulation::open(emulator).map(|fd| (machine.number(), fd)))
+                .transpose()?,
+            None => None,
+        };
         let tree = tree.canonicalize().context(|| format!("find the root file system {}", tree.display()))?;
         let (places, doors) = layout::Builder::new(&tree)?.all(spec);
         let result = places.and_then(|places| {
@@ -128,7 +137,7 @@ impl Step {
         if sys::landlock_abi().unwrap_or(0) < 6 {
             flags |= FLAG_CHECK_KILL;
         }
-        Ok(Step { tree, places, doors, shared, sections, flags })
+        Ok(Step { tree, places, doors, shared, sections, flags, emulator })
     }
 
     /// Becomes the command; returns only why it could not. For a process of a single thread whose standard
@@ -153,7 +162,8 @@ impl Step {
             .context(|| format!("open {}", self.tree.display()))?;
         let rules = confine::rules(&tree, &self.places)?;
         let directories = self.places.iter().filter(|place| place.fd.is_some()).count();
-        let window_len = FD_MOUNTS + i32::try_from(directories).unwrap_or(i32::MAX);
+        let opened = directories + usize::from(self.emulator.is_some());
+        let window_len = FD_MOUNTS + i32::try_from(opened).unwrap_or(i32::MAX);
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
         let window = i32::try_from(limit.min(1024)).unwrap_or(1024) - window_len;
         if window < 64 {
@@ -183,6 +193,7 @@ impl Step {
                 window_len,
                 fds: &fds,
                 flags: self.flags,
+                emulator: self.emulator.as_ref().map(|(machine, _)| (*machine, window + window_len - 1)),
             },
         )?;
         self.fill_parcel(spec, report.as_raw_fd());
@@ -198,6 +209,9 @@ impl Step {
             if let Some(fd) = place.fd.take() {
                 mounts.push(move_up(&fd)?);
             }
+        }
+        if let Some((_, fd)) = self.emulator.take() {
+            mounts.push(move_up(&fd)?);
         }
         drop((tree, agent));
         for (number, fd) in (window..).zip(fixed.iter().chain(&mounts)) {
