@@ -1,4 +1,5 @@
 //! The engine: opens a store, takes requests, gives images.
+use crate::cache::{Collected, Exporter, Imports, Loading};
 use crate::contexts::{Fetcher, NamedTrees};
 use crate::error::{BuildError, Diagnostics, Kind, Result};
 use crate::event::{Event, Events, Outcome};
@@ -9,14 +10,14 @@ use crate::image::{BuiltImage, ImageOptions, assemble};
 use crate::images::ImageResolver;
 use crate::place::Place;
 use crate::plan::{PlanInput, plan};
-use crate::request::{BuildRequest, Output, OutputKind};
+use crate::request::{BuildRequest, CacheBackend, CacheMode, Output, OutputKind};
 use crate::snapshot::{ChainLayer, Layers};
 use crate::source::http::HttpClient;
 use crate::store::Store;
 use crate::vertices::Vertices;
 use oci::media_type::Compression;
 use oci::{Descriptor, Digest, Platform};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -170,7 +171,29 @@ impl Engine {
             );
             events.send(Event::Warning { id: None, message });
         }
-        let result = self.build_with(request, events, &stop);
+        let vertices = Arc::new(Vertices::default());
+        let mut skip = BTreeSet::new();
+        let result = loop {
+            // A failed attempt cancels all that runs for it, and only that.
+            let attempt = sandbox::CancelToken::new();
+            let inner = attempt.clone();
+            let _registration = stop.on_cancel(move || inner.cancel());
+            let mut imports = None;
+            let result = self.build_with(request, events, &vertices, &attempt, &skip, &mut imports);
+            if let Some(imports) = imports {
+                imports.keep(&self.store)?;
+                if result.is_err()
+                    && !cancel.is_cancelled()
+                    && let Some((number, why)) = imports.take_broken()
+                    && skip.insert(number)
+                {
+                    let message = format!("the cache in {why}; building again without it");
+                    events.send(Event::Warning { id: None, message });
+                    continue;
+                }
+            }
+            break result;
+        };
         if cancel.is_cancelled() {
             return result.map_err(|_| BuildError::canceled());
         }
@@ -179,10 +202,19 @@ impl Engine {
         result
     }
 
-    fn build_with(&self, request: &BuildRequest, events: &Events, stop: &sandbox::CancelToken) -> Result<BuildResult> {
-        let vertices = Vertices::default();
+    /// One attempt. `used` is set to what was imported, as soon as that is known; the caches in `skip` are left out.
+    fn build_with(
+        &self,
+        request: &BuildRequest,
+        events: &Events,
+        vertices: &Arc<Vertices>,
+        stop: &sandbox::CancelToken,
+        skip: &BTreeSet<usize>,
+        used: &mut Option<Arc<Imports>>,
+    ) -> Result<BuildResult> {
+        let loading = Loading::start(&request.cache_from, skip, &self.client, &self.http, events, vertices);
         let cancelled = || stop.is_cancelled();
-        let fetcher = self.fetcher(request, events, &vertices, &cancelled);
+        let fetcher = self.fetcher(request, events, vertices, &cancelled);
         let line = vertices.start(events, "[internal] load build definition from Dockerfile", None, &[]);
         let loaded = fetcher.load();
         let outcome = loaded.as_ref().map_or_else(|e| Outcome::Failed(e.message().to_owned()), |_| Outcome::Done);
@@ -217,7 +249,8 @@ impl Engine {
             events.send(Event::Warning { id: None, message });
         }
         let history = Recorder::new(Arc::clone(&self.store), request, &loaded.name, &loaded.text);
-        let result = self.build_plans(request, events, stop, &fetcher, &file, &loaded, &history, &located);
+        let result =
+            self.build_plans(request, events, stop, &fetcher, &file, &loaded, &history, &located, loading, used);
         history.finish(
             result.as_ref().map(|built| if built.images.is_empty() { "" } else { built.descriptor.digest.as_str() }),
         );
@@ -236,6 +269,8 @@ impl Engine {
         loaded: &crate::contexts::Loaded,
         history: &Recorder,
         located: &dyn Fn(BuildError) -> BuildError,
+        loading: Loading,
+        used: &mut Option<Arc<Imports>>,
     ) -> Result<BuildResult> {
         let (vertices, cancelled) = (fetcher.vertices, fetcher.cancelled);
         let lines = dockerfile::LineIndex::new(&loaded.text);
@@ -259,6 +294,9 @@ impl Engine {
             plans.push(plan);
         }
         let epoch = plans.last().and_then(|plan| plan.epoch);
+        let imports = loading.finish(events);
+        *used = Some(Arc::clone(&imports));
+        layers.set_imports(imports);
         let (running, doing) = (Arc::new(Slots::new(request.parallelism)), Arc::default());
         let mut executors = Vec::new();
         for plan in &plans {
@@ -271,6 +309,7 @@ impl Engine {
                 place: &self.place,
                 stop: stop.clone(),
                 compression: settings.layers,
+                cache_compression: settings.cache_layers,
                 rewrite: settings.rewrite,
                 cells: Vec::new(),
                 keys: Vec::new(),
@@ -293,6 +332,10 @@ impl Engine {
             executors.push(executor);
         }
         let ended = build_all(&executors);
+        let steps = match request.cache_to.is_empty() {
+            true => vec![Vec::new(); executors.len()],
+            false => executors.iter().map(Executor::collect).collect(),
+        };
         drop(executors);
         let mut results = Vec::new();
         for ((platform, plan), result) in platforms.iter().zip(plans).zip(ended.map_err(located)?) {
@@ -301,7 +344,7 @@ impl Engine {
         if stop.is_cancelled() {
             return Err(BuildError::canceled());
         }
-        self.export(request, events, vertices, &layers, &settings, &results, epoch, &loaded.commit, cancelled)
+        self.export(request, events, vertices, &layers, &settings, &results, &steps, epoch, &loaded.commit, cancelled)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the end of a build knows all of it")]
@@ -313,6 +356,7 @@ impl Engine {
         layers: &Arc<Layers>,
         settings: &Settings,
         results: &[(Platform, crate::plan::Plan, Arc<crate::exec::StageResult>)],
+        steps: &[Vec<Collected>],
         epoch: Option<i64>,
         commit: &Option<String>,
         cancelled: &(dyn Fn() -> bool + Sync),
@@ -339,9 +383,11 @@ impl Engine {
                 }
                 let options = settings.image_options(request, &output);
                 let mut images: Vec<BuiltImage> = Vec::new();
-                for (_, plan, result) in results {
+                let inline = request.cache_to.iter().any(|target| target.backend == CacheBackend::Inline);
+                for ((_, plan, result), steps) in results.iter().zip(steps) {
                     let stage = &plan.stages[plan.target];
-                    images.push(assemble(layers, stage, result, plan.epoch, &options, line)?);
+                    let inline = inline.then_some(steps.as_slice());
+                    images.push(assemble(layers, stage, result, plan.epoch, &options, inline, line)?);
                 }
                 let multi = request.platforms.len() > 1;
                 let whole = Whole::new(images, multi, options.oci, &options.annotations);
@@ -366,6 +412,7 @@ impl Engine {
             vertices.end(events, line, outcome);
             result?;
         }
+        self.export_caches(request, events, vertices, layers, settings, &steps.concat(), cancelled)?;
         let Some((whole, names)) = built else {
             // Files only: there is no image.
             let digest = Digest::sha256(b"");
@@ -417,6 +464,46 @@ fn build_all(executors: &[Executor<'_>]) -> Result<Vec<Arc<crate::exec::StageRes
     match errors.into_iter().next() {
         Some(error) => error.map(|_| Vec::new()),
         None => results.into_iter().collect(),
+    }
+}
+
+impl Engine {
+    /// `--cache-to`, after the image: what was pushed is mounted, not uploaded again.
+    #[expect(clippy::too_many_arguments, reason = "the end of a build knows all of it")]
+    fn export_caches(
+        &self,
+        request: &BuildRequest,
+        events: &Events,
+        vertices: &Vertices,
+        layers: &Arc<Layers>,
+        settings: &Settings,
+        steps: &[Collected],
+        cancelled: &(dyn Fn() -> bool + Sync),
+    ) -> Result<()> {
+        let mut pushed: Vec<oci::Reference> = Vec::new();
+        for output in request.outputs.iter().filter(|o| o.push || o.kind == OutputKind::Registry) {
+            pushed.extend(if output.names.is_empty() { request.tags.clone() } else { output.names.clone() });
+        }
+        let compression = settings.layers.unwrap_or((Compression::Gzip, None));
+        let exporter = Exporter { layers, http: &self.http, steps, pushed: &pushed, compression, cancelled };
+        for target in request.cache_to.iter().filter(|target| target.backend != CacheBackend::Inline) {
+            let line = vertices.start(events, crate::cache::title(&target.backend), None, &[]);
+            let result = exporter.export(target, line);
+            let outcome = match &result {
+                Ok(()) => Outcome::Done,
+                Err(e) if e.kind() == Kind::Canceled => Outcome::Canceled,
+                Err(e) => Outcome::Failed(e.message().to_owned()),
+            };
+            vertices.end(events, line, outcome);
+            match result {
+                Err(error) if target.ignore_error && error.kind() != Kind::Canceled => {
+                    let message = format!("the cache is not exported: {error}");
+                    events.send(Event::Warning { id: None, message });
+                }
+                other => other.map_err(|e| e.context("cannot export the cache"))?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -481,6 +568,8 @@ struct Settings {
     local_blobs: bool,
     /// Where layers of that compression are pushed to.
     pushed: Vec<oci::Reference>,
+    /// The same for the layers of other stages, where an external cache takes them, too.
+    cache_layers: Option<(Compression, Option<i32>)>,
     /// With `rewrite-timestamp=true`: no file is younger than this.
     rewrite: Option<i64>,
 }
@@ -515,7 +604,9 @@ impl Settings {
             .outputs
             .iter()
             .any(|o| o.force_compression || !matches!(o.kind, OutputKind::Image | OutputKind::Registry));
-        Ok(Self { layers, local_blobs, pushed, rewrite: epoch.filter(|_| wanted) })
+        let max = request.cache_to.iter().find(|target| target.mode == CacheMode::Max);
+        let cache_layers = max.map(|target| crate::cache::form(target, layers.unwrap_or((Compression::Gzip, None))));
+        Ok(Self { layers, local_blobs, pushed, cache_layers, rewrite: epoch.filter(|_| wanted) })
     }
 
     fn image_options(&self, request: &BuildRequest, output: &Output) -> ImageOptions {

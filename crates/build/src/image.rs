@@ -1,4 +1,5 @@
 //! Putting an image together: config, manifest, and where each layer's bytes are.
+use crate::cache::{CONFIG_FIELD, Collected, Remote};
 use crate::error::{BuildError, Kind, Result};
 use crate::event::VertexId;
 use crate::exec::StageResult;
@@ -28,6 +29,8 @@ pub(crate) struct ImageLayer {
     pub(crate) descriptor: Descriptor,
     /// The base image that it comes from, with the layer as that image has it.
     pub(crate) base: Option<(Arc<ResolvedImage>, Descriptor)>,
+    /// The external cache that it lies in, where the store does not have it.
+    pub(crate) remote: Option<Arc<Remote>>,
 }
 
 /// An image for one platform.
@@ -42,19 +45,22 @@ pub(crate) struct BuiltImage {
     pub(crate) descriptor: Descriptor,
 }
 
-/// Makes config and manifest. Layers that are not packed or compressed yet are now.
+/// Makes config and manifest. Layers that are not packed or compressed yet are now. `inline` are the steps whose records
+/// the config takes along.
 pub(crate) fn assemble(
     layers: &Layers,
     stage: &PlannedStage,
     result: &StageResult,
     epoch: Option<i64>,
     options: &ImageOptions,
+    inline: Option<&[Collected]>,
     line: VertexId,
 ) -> Result<BuiltImage> {
     let mut config: ImageConfig = stage.config.clone();
     let mut out = Vec::new();
     let mut diff_ids: Vec<Digest> = Vec::new();
     let mut times: BTreeMap<String, i64> = BTreeMap::new();
+    let mut made = BTreeMap::new();
     for layer in &result.chain {
         match layer {
             ChainLayer::Base(image, n) => {
@@ -66,7 +72,11 @@ pub(crate) fn assemble(
                     layers.directory_or_toc(layer, Some(line))?;
                     let (_, blob) = layers.step_blob(&layer.id(), options.compression, options.level)?;
                     let kind = media_type::layer(options.compression, options.oci);
-                    out.push(ImageLayer { descriptor: Descriptor::new(kind, blob.digest, blob.size), base: None });
+                    out.push(ImageLayer {
+                        descriptor: Descriptor::new(kind, blob.digest, blob.size),
+                        base: None,
+                        remote: None,
+                    });
                 } else {
                     let mut written = descriptor.clone();
                     if let Some(compression) = media_type::layer_compression(&descriptor.media_type)
@@ -75,23 +85,35 @@ pub(crate) fn assemble(
                     {
                         media_type::layer(compression, options.oci).clone_into(&mut written.media_type);
                     }
-                    out.push(ImageLayer { descriptor: written, base: Some((Arc::clone(image), descriptor.clone())) });
+                    out.push(ImageLayer {
+                        descriptor: written,
+                        base: Some((Arc::clone(image), descriptor.clone())),
+                        remote: None,
+                    });
                 }
             }
             ChainLayer::Step(id) => {
-                let (diff_id, blob) = layers.step_blob(id, options.compression, options.level)?;
-                diff_ids.push(diff_id);
+                let (diff_id, blob) = layers.packed(layer, options.compression, options.level, line)?;
                 let kind = media_type::layer(options.compression, options.oci);
-                out.push(ImageLayer { descriptor: Descriptor::new(kind, blob.digest, blob.size), base: None });
-                if let Some(meta) = layers.store.layer(id) {
-                    times.insert(id.as_str().to_owned(), meta.created);
+                let descriptor = Descriptor::new(kind, blob.digest, blob.size);
+                let remote = layers.remote(id).filter(|remote| remote.blob.digest == descriptor.digest);
+                out.push(ImageLayer { descriptor, base: None, remote });
+                if let Some(created) = layers.created(id) {
+                    times.insert(id.as_str().to_owned(), created);
+                    made.insert(id.clone(), (diff_id.clone(), epoch.unwrap_or(created)));
                 }
+                diff_ids.push(diff_id);
             }
         }
     }
     config.rootfs.kind = "layers".to_owned();
     config.rootfs.diff_ids = diff_ids;
     finish_history(&mut config, result, &times, epoch);
+    // That of a base image speaks of other steps.
+    config.extra.remove(CONFIG_FIELD);
+    if let Some(steps) = inline {
+        config.extra.insert(CONFIG_FIELD.to_owned(), crate::cache::inline(steps, &made));
+    }
 
     let json = |value: serde_json::Result<Vec<u8>>| value.map_err(|e| BuildError::new(Kind::Io, e.to_string()));
     let config_bytes = json(serde_json::to_vec(&config))?;

@@ -12,10 +12,12 @@
 //! | `snapshot` | layers in the form that is needed: table, directory, tar, blob |
 //! | [`history`] | records of builds, and why a step missed the cache |
 //! | `store` | the directory on disk |
+//! | `cache` | external caches: what `--cache-from` and `--cache-to` name |
 //! | `image`, `export` | configs, manifests, registries, archives |
 //! | `source`, `contexts` | where files come from |
 #![forbid(unsafe_code)]
 mod archive;
+mod cache;
 mod contexts;
 mod copy;
 mod engine;

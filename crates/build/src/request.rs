@@ -1,5 +1,9 @@
 //! What a build is asked to do: the flags of `docker buildx build`, parsed, with nothing of the
 //! machine's environment in them. The command line makes it; a server may make it too.
+mod cache;
+
+pub use cache::{CacheBackend, CacheMode, CacheTarget, GhaCache, S3Cache};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -59,6 +63,10 @@ pub struct BuildRequest {
     pub isolation: Option<String>,
     /// How many steps run at once.
     pub parallelism: usize,
+    /// `--cache-from`, in order: the first that knows a step gives it.
+    pub cache_from: Vec<CacheBackend>,
+    /// `--cache-to`
+    pub cache_to: Vec<CacheTarget>,
 }
 
 /// The main context.

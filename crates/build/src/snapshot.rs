@@ -6,9 +6,11 @@
 mod growing;
 mod pack;
 mod reader;
+mod remote;
 
 pub(crate) use pack::PackingGuard;
 
+use crate::cache::Imports;
 use crate::error::{BuildError, Kind, Result};
 use crate::event::{Event, Events, VertexId};
 use crate::export::{BlobSource, Early};
@@ -29,7 +31,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// One layer of a chain.
 #[derive(Debug, Clone)]
@@ -65,6 +67,8 @@ pub(crate) struct Layers {
     locks: Mutex<HashMap<LayerId, Arc<Mutex<()>>>>,
     /// Blobs of base layers, and whether anybody in this build wants more of them than a table of contents.
     wanted: Mutex<HashMap<Digest, bool>>,
+    /// What `--cache-from` brought.
+    imports: OnceLock<Arc<Imports>>,
 }
 
 impl Layers {
@@ -88,6 +92,7 @@ impl Layers {
             early,
             locks: Mutex::default(),
             wanted: Mutex::default(),
+            imports: OnceLock::new(),
         }
     }
 
@@ -224,10 +229,13 @@ impl Layers {
         at: Option<VertexId>,
     ) -> Result<()> {
         let mut reader = self.open(layer, false, at)?;
-        layer::apply(&mut reader.tar, root, options).map_err(layer_error)?;
-        io::copy(&mut reader.tar, &mut io::sink()).map_err(read_error)?;
-        reader.finish(&self.store)?;
-        Ok(())
+        let mut apply = || {
+            layer::apply(&mut reader.tar, root, options).map_err(layer_error)?;
+            io::copy(&mut reader.tar, &mut io::sink()).map_err(read_error)?;
+            reader.finish(&self.store)?;
+            Ok(())
+        };
+        apply().inspect_err(|error| self.note_broken(&layer.id(), error))
     }
 
     /// Makes sure that a base layer is known to the store.
@@ -236,7 +244,11 @@ impl Layers {
     }
 
     /// Does something for each layer, a few at a time, and keeps the order.
-    fn parallel<T: Send, L: Sync>(&self, chain: &[L], work: impl Fn(&L) -> Result<T> + Sync) -> Result<Vec<T>> {
+    pub(crate) fn parallel<T: Send, L: Sync>(
+        &self,
+        chain: &[L],
+        work: impl Fn(&L) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
         let width = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 6);
         let mut out = Vec::with_capacity(chain.len());
         for group in chain.chunks(width) {
@@ -278,7 +290,11 @@ impl Layers {
             if self.drop_damaged(&reader)? {
                 continue;
             }
-            let ChainLayer::Base(image, n) = layer else { return Err(error.context(format!("layer {}", id.as_str()))) };
+            let ChainLayer::Base(image, n) = layer else {
+                let error = reader.cause(error).context(format!("layer {}", id.as_str()));
+                self.note_broken(&id, &error);
+                return Err(error);
+            };
             let (name, blob) = (image.name.split('@').next().unwrap_or_default(), &image.layers[*n].1.digest);
             let error = reader.cause(error);
             return Err(match error.message().contains(blob.hex()) {
@@ -356,7 +372,7 @@ impl Layers {
                 let meta = LayerMeta {
                     diff_id: Some(diff_id),
                     tar_size,
-                    created: crate::time::now(),
+                    created: self.remote(id).map_or_else(crate::time::now, |remote| remote.created),
                     blobs: blob.into_iter().collect(),
                     whiteout_time: None,
                 };
@@ -411,7 +427,10 @@ impl Layers {
                 return Ok(LayerReader::plain(Box::new(tar), meta.diff_id));
             }
         }
-        let ChainLayer::Base(image, n) = layer else { return Err(gone(&id)) };
+        let ChainLayer::Base(image, n) = layer else {
+            let remote = self.remote(&id).ok_or_else(|| gone(&id))?;
+            return self.open_cached(&remote, at);
+        };
         let (diff_id, descriptor) = &image.layers[*n];
         if media_type::layer_compression(&descriptor.media_type).is_none() {
             let name = image.name.split('@').next().unwrap_or_default();

@@ -109,6 +109,12 @@ impl Registry {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
+    /// Where it keeps its content, for what a test spoils.
+    #[must_use]
+    pub fn storage(&self) -> PathBuf {
+        self.directory.path().join("storage")
+    }
+
     /// Its process, for what a test reads from `/proc`.
     #[must_use]
     pub fn process_id(&self) -> u32 {

@@ -15,6 +15,7 @@ pub(crate) mod users;
 
 pub(crate) use tree::WorkTree;
 
+use crate::cache::Collected;
 use crate::contexts::{Fetcher, NamedTrees};
 use crate::copy::Selection;
 use crate::error::{BuildError, Result};
@@ -60,6 +61,8 @@ pub(crate) struct Executor<'a> {
     pub(crate) stop: sandbox::CancelToken,
     /// How layers of the exported stages are compressed; `None` where nothing is exported.
     pub(crate) compression: Option<(Compression, Option<i32>)>,
+    /// How layers of all other stages are compressed for a cache that wants them, too (`mode=max`).
+    pub(crate) cache_compression: Option<(Compression, Option<i32>)>,
     /// With `rewrite-timestamp`: no file of a new layer is younger than this.
     pub(crate) rewrite: Option<i64>,
     pub(crate) cells: Vec<OnceLock<std::result::Result<Arc<StageResult>, Arc<BuildError>>>>,
@@ -290,10 +293,10 @@ impl<'a> Executor<'a> {
             if let Some(id) = &record.layer {
                 result.chain.push(ChainLayer::Step(id.clone()));
                 // Later steps need the files, not the blob: it is made, and sent, while they run.
-                if let Some((compression, level)) =
-                    self.compression.filter(|_| self.rebuilds && self.is_exported(index))
-                {
-                    self.layers.pack_soon(id, compression, level);
+                let send = self.is_exported(index);
+                let wanted = if send { self.compression } else { self.cache_compression };
+                if let Some((compression, level)) = wanted.filter(|_| self.rebuilds) {
+                    self.layers.pack_soon(id, compression, level, send);
                 }
             }
             result.layers.push((op.history, record.layer));
@@ -308,12 +311,16 @@ impl<'a> Executor<'a> {
         let (key, fields) = self.content_key(stage, number, &so_far.key, line)?;
         let definition = &self.keys[stage].ops[number].0;
         let store = &self.layers.store;
-        if !planned.no_cache
-            && let Some(record) = store.step(&key)
-        {
-            store.put_step(definition, &record)?;
-            self.history.hit(self.recorded[stage][number], &record, true);
-            return Ok((record, true));
+        if !planned.no_cache {
+            if let Some(record) = store.step(&key) {
+                store.put_step(definition, &record)?;
+                self.history.hit(self.recorded[stage][number], &record, true);
+                return Ok((record, true));
+            }
+            if let Some(record) = self.imported(stage, number, &key, &fields) {
+                self.history.hit(self.recorded[stage][number], &record, true);
+                return Ok((record, true));
+            }
         }
         let turn = match self.doing.turn(&key) {
             Ok(record) => {
@@ -350,7 +357,34 @@ impl<'a> Executor<'a> {
         if keys.tainted_from.is_some_and(|first| op >= first) {
             return None;
         }
-        self.layers.store.step(&keys.ops[op].0)
+        let (key, fields) = &keys.ops[op];
+        self.layers.store.step(key).or_else(|| self.imported(stage, op, key, fields))
+    }
+
+    /// The record that an external cache has under this key.
+    fn imported(&self, stage: usize, op: usize, key: &Key, fields: &Fields) -> Option<StepRecord> {
+        let imports = self.layers.imports()?;
+        let mut record = imports.step(key, &self.layers.store)?;
+        record.name.clone_from(&self.stage_plan(stage).ops[op].name);
+        record.fields.clone_from(fields);
+        imports.note(&self.keys[stage].ops[op].0, &record);
+        Some(record)
+    }
+
+    /// All steps whose result is known, for external caches. Steps that nobody had to look at, because what is built
+    /// from them was a hit, count too where their record is there.
+    pub(crate) fn collect(&self) -> Vec<Collected> {
+        let mut steps = Vec::new();
+        for (stage, keys) in self.keys.iter().enumerate() {
+            let exported = self.is_exported(stage);
+            for (op, (definition, fields)) in keys.ops.iter().enumerate() {
+                let found = self.layers.store.step(definition);
+                if let Some(record) = found.or_else(|| self.imported(stage, op, definition, fields)) {
+                    steps.push(Collected { definition: definition.clone(), record, exported });
+                }
+            }
+        }
+        steps
     }
 
     /// Whether a later step of the stage, or of a stage that is built on it, runs a command: then a directory of the

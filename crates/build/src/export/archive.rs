@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 impl Export<'_> {
     /// `type=oci`
     pub(super) fn oci(&self, whole: &Whole, output: &Output, names: &[Reference]) -> Result<()> {
+        self.fetch_cached(whole)?;
         let dest = output.dest.as_deref().ok_or_else(|| {
             BuildError::new(Kind::Input, "the output type=oci needs a destination").hint("add dest=FILE, or dest=-")
         })?;
@@ -35,6 +36,7 @@ impl Export<'_> {
             return Err(BuildError::new(Kind::Input, "docker exporter does not support exporting several platforms")
                 .hint("use type=oci, push the image, or choose one platform"));
         }
+        self.fetch_cached(whole)?;
         let Some(dest) = output.dest.as_deref() else {
             return Err(BuildError::new(Kind::Input, "the output type=docker needs a destination or --load"));
         };
@@ -104,10 +106,21 @@ impl Export<'_> {
         Ok(())
     }
 
+    /// Brings layers that lie in external caches into the store, before the first byte of an archive is written: one that
+    /// cannot be had makes the build start again.
+    fn fetch_cached(&self, whole: &Whole) -> Result<()> {
+        let layers = whole.images.iter().flat_map(|image| &image.layers);
+        let remotes: Vec<_> = layers.filter_map(|layer| layer.remote.as_ref()).collect();
+        self.layers.parallel(&remotes, |remote| self.layers.remote_blob(remote, Some(self.line))).map(drop)
+    }
+
     fn open_layer(&self, layer: &ImageLayer) -> Result<Box<dyn Read>> {
         let digest = &layer.descriptor.digest;
         if let Some((image, original)) = &layer.base {
             self.layers.base_blob(image, original, Some(self.line))?;
+        }
+        if let Some(remote) = &layer.remote {
+            self.layers.remote_blob(remote, Some(self.line))?;
         }
         let file = self.layers.store.open_blob(digest).map_err(|e| BuildError::io("open", "a layer", e))?;
         Ok(Box::new(file))

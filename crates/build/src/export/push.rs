@@ -122,16 +122,22 @@ impl Export<'_> {
             self.progress(&item, total, Some(total), true);
             return Ok(());
         }
+        if let Some(remote) = &layer.remote {
+            mount_from.extend(remote.cache.repository().filter(|r| self.layers.client.can_mount(name, r)).cloned());
+        }
         let store = &self.layers.store;
         let source = || -> io::Result<Box<dyn Read + Send>> {
             if store.has_blob(&descriptor.digest, descriptor.size) {
                 return Ok(Box::new(store.open_blob(&descriptor.digest)?));
             }
-            match &layer.base {
-                Some((image, original)) => {
+            match (&layer.base, &layer.remote) {
+                (Some((image, original)), _) => {
                     self.layers.download(image, original, Some(self.line)).map_err(io::Error::other)
                 }
-                None => Err(io::Error::new(io::ErrorKind::NotFound, format!("blob {} is gone", descriptor.digest))),
+                (None, Some(remote)) => self.layers.open_remote(remote, Some(self.line)).map_err(io::Error::other),
+                (None, None) => {
+                    Err(io::Error::new(io::ErrorKind::NotFound, format!("blob {} is gone", descriptor.digest)))
+                }
             }
         };
         self.progress(&item, 0, Some(total), false);

@@ -33,7 +33,7 @@ pub(super) struct Packing {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<(LayerId, Compression, Option<i32>)>,
+    queue: VecDeque<(LayerId, Compression, Option<i32>, bool)>,
     workers: usize,
     threads: Vec<JoinHandle<()>>,
 }
@@ -73,10 +73,10 @@ impl Drop for Leaving<'_> {
 
 impl Layers {
     /// Has the blob of a layer made in the background. An error is not reported here: it comes again where the blob is
-    /// needed.
-    pub(crate) fn pack_soon(self: &Arc<Self>, id: &LayerId, compression: Compression, level: Option<i32>) {
+    /// needed. With `send` it goes to where the image will be pushed.
+    pub(crate) fn pack_soon(self: &Arc<Self>, id: &LayerId, compression: Compression, level: Option<i32>, send: bool) {
         let mut state = self.packing.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.queue.push_back((id.clone(), compression, level));
+        state.queue.push_back((id.clone(), compression, level, send));
         if state.workers >= WIDTH || self.packing.stopped.load(Ordering::Relaxed) {
             return;
         }
@@ -87,8 +87,10 @@ impl Layers {
             let _leaving = Leaving(&layers.packing);
             loop {
                 let next = layers.packing.state.lock().unwrap_or_else(PoisonError::into_inner).queue.pop_front();
-                let Some((id, compression, level)) = next else { return };
-                if let Ok((_, blob)) = layers.step_blob(&id, compression, level) {
+                let Some((id, compression, level, send)) = next else { return };
+                if let Ok((_, blob)) = layers.step_blob(&id, compression, level)
+                    && send
+                {
                     layers.upload_soon(&blob);
                 }
             }

@@ -1,5 +1,6 @@
 //! The command line: what clap parses, and how the values become a build request.
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod context;
 pub(crate) mod output;
 pub(crate) mod refused;

@@ -161,13 +161,14 @@ fn check(output: &Output) -> Result<(), String> {
             Err("tar=false needs dest=DIRECTORY".into())
         }
         (_, Some("")) => Err("dest= is empty".into()),
-        _ => check_level(output),
+        _ => checked_level(output.compression, output.compression_level).map(drop),
     }
 }
 
-fn check_level(output: &Output) -> Result<(), String> {
-    let Some(level) = output.compression_level else { return Ok(()) };
-    let (range, name) = match output.compression {
+/// The level, where the compression knows it.
+pub(crate) fn checked_level(compression: Option<Compression>, level: Option<i32>) -> Result<Option<i32>, String> {
+    let Some(level) = level else { return Ok(None) };
+    let (range, name) = match compression {
         Some(Compression::Zstd) => (0..=22, "zstd"),
         Some(Compression::Uncompressed) => {
             return Err("compression-level has no meaning with compression=uncompressed".into());
@@ -175,7 +176,7 @@ fn check_level(output: &Output) -> Result<(), String> {
         _ => (-1..=9, "gzip"),
     };
     if range.contains(&level) {
-        Ok(())
+        Ok(Some(level))
     } else {
         Err(format!("compression-level={level} is out of range for {name}: {} to {}", range.start(), range.end()))
     }

@@ -11,6 +11,7 @@ use build::request::{AnnotationLevel, BuildRequest, Output, OutputKind};
 use oci::{Platform, Reference};
 
 use super::build::BuildArgs;
+use super::cache::{self, Parsed};
 use super::{context, output, values};
 use crate::config::Settings;
 use crate::csv;
@@ -46,7 +47,6 @@ pub(crate) struct Plan {
 pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<Plan> {
     args.refused.check()?;
     later::refuse_attestations(args)?;
-    later::refuse_caches(args)?;
     let (call, json) = call(args)?;
     if let Some(action) = args.on_error.as_deref()
         && action != "fail"
@@ -83,6 +83,20 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
     if platforms.len() > 1 && outputs.iter().any(|o| o.kind == OutputKind::Docker) {
         notes.push("a Docker archive holds one platform; give several with -o type=oci".into());
     }
+    let (mut cache_from, mut cache_to) = (Vec::new(), Vec::new());
+    for text in &args.cache_from {
+        match cache::from(text, env).map_err(|why| each("cache-from", text, why))? {
+            Parsed::Use(backend) => cache_from.push(backend),
+            Parsed::Skip(why) => notes.push(format!("--cache-from {why}")),
+        }
+    }
+    for text in &args.cache_to {
+        match cache::to(text, env).map_err(|why| each("cache-to", text, why))? {
+            Parsed::Use(target) => cache_to.push(target),
+            Parsed::Skip(why) => notes.push(format!("--cache-to {why}")),
+        }
+    }
+    later::refuse_caches(&cache_from, &cache_to)?;
     let request = BuildRequest {
         context,
         dockerfile,
@@ -119,6 +133,8 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
         source_date_epoch,
         isolation: settings.isolation.value.clone().filter(|mode| mode != "auto"),
         parallelism: settings.parallelism.value,
+        cache_from,
+        cache_to,
     };
     Ok(Plan {
         request,

@@ -104,6 +104,30 @@ pub(crate) fn pair(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Resul
     Ok(value.map(|value| (key.to_owned(), value)))
 }
 
+/// `90s`, `30m`, `24h`, `7d`, and sums of them, in seconds.
+pub(crate) fn duration(text: &str) -> std::result::Result<i64, String> {
+    let fail = || format!("{text:?} is no duration; write it as 30m, 24h or 7d");
+    let (mut total, mut number) = (0_i64, String::new());
+    for c in text.chars() {
+        if c.is_ascii_digit() {
+            number.push(c);
+            continue;
+        }
+        let unit = match c {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 24 * 3600,
+            'w' => 7 * 24 * 3600,
+            _ => return Err(fail()),
+        };
+        let value: i64 = number.parse().map_err(|_| fail())?;
+        total = value.checked_mul(unit).and_then(|v| total.checked_add(v)).ok_or_else(fail)?;
+        number.clear();
+    }
+    if number.is_empty() && !text.is_empty() { Ok(total) } else { Err(fail()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +175,15 @@ mod tests {
         assert_eq!(pair("SET", lookup), Ok(Some(("SET".into(), "yes".into()))));
         assert_eq!(pair("UNSET", lookup), Ok(None));
         assert!(pair("=x", lookup).is_err());
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("90s"), Ok(90));
+        assert_eq!(duration("1h30m"), Ok(5400));
+        assert_eq!(duration("7d"), Ok(604_800));
+        for bad in ["", "7", "d", "1y", "99999999999999999999d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `cooperage build`
 use build::event::Events;
-use build::request::BuildRequest;
+use build::request::{BuildRequest, CacheBackend};
 use build::{BuildResult, Engine, EngineOptions};
 
 use crate::app::Context;
@@ -63,6 +63,12 @@ fn open(request: &BuildRequest, settings: &Settings, context: &Context<'_>) -> R
     for output in request.outputs.iter().filter(|output| output.insecure) {
         let names = if output.names.is_empty() { &request.tags } else { &output.names };
         registry.insecure.extend(names.iter().map(|name| name.registry().to_owned()));
+    }
+    let caches = request.cache_to.iter().map(|target| &target.backend).chain(&request.cache_from);
+    for cache in caches {
+        if let CacheBackend::Registry { reference, insecure: true } = cache {
+            registry.insecure.push(reference.registry().to_owned());
+        }
     }
     Engine::open(EngineOptions {
         root: settings.root.value.clone(),

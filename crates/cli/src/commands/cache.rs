@@ -41,7 +41,7 @@ struct PruneArgs {
     #[arg(long, short)]
     all: bool,
     /// Remove what was not used for this long, such as 30m, 24h or 7d (default: 14d when no other limit is given)
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     keep_duration: Option<i64>,
     /// Remove the least recently used until the store is no larger, such as 10gb
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
@@ -58,30 +58,6 @@ struct PruneArgs {
 
 /// How long unused things are kept where nothing is said.
 const KEEP: i64 = 14 * 24 * 3600;
-
-/// `90s`, `30m`, `24h`, `7d`, and sums of them.
-fn duration(text: &str) -> std::result::Result<i64, String> {
-    let fail = || format!("{text:?} is no duration; write it as 30m, 24h or 7d");
-    let (mut total, mut number) = (0_i64, String::new());
-    for c in text.chars() {
-        if c.is_ascii_digit() {
-            number.push(c);
-            continue;
-        }
-        let unit = match c {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 24 * 3600,
-            'w' => 7 * 24 * 3600,
-            _ => return Err(fail()),
-        };
-        let value: i64 = number.parse().map_err(|_| fail())?;
-        total = value.checked_mul(unit).and_then(|v| total.checked_add(v)).ok_or_else(fail)?;
-        number.clear();
-    }
-    if number.is_empty() && !text.is_empty() { Ok(total) } else { Err(fail()) }
-}
 
 pub(crate) fn run(args: &CacheArgs, context: &Context<'_>) -> Result<()> {
     match &args.command {
@@ -174,19 +150,4 @@ fn prune(args: &PruneArgs, context: &Context<'_>) -> Result<()> {
         gone.mounts,
         bytes(gone.bytes)
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::duration;
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("90s"), Ok(90));
-        assert_eq!(duration("1h30m"), Ok(5400));
-        assert_eq!(duration("7d"), Ok(604_800));
-        for bad in ["", "7", "d", "1y", "99999999999999999999d"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
 }

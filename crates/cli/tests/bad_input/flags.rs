@@ -349,19 +349,10 @@ fn check_and_another_call() {
 }
 
 #[test]
-fn a_cache_that_is_not_there_yet() {
-    insta::assert_snapshot!(Case::new().build("--cache-to type=registry,ref=r.example.com/cache ."), @r#"
-    exit 2
-    error: --cache-to type=registry,ref=r.example.com/cache: external caches of type registry are not supported yet
-      hint: leave it out and keep the store (--root) between builds: every step is cached there
-    "#);
-}
-
-#[test]
 fn a_cache_of_an_unknown_type() {
     insta::assert_snapshot!(Case::new().build("--cache-from type=redis ."), @r#"
     exit 2
-    error: --cache-from type=redis: there is no cache type "redis"; known are registry, inline, local, gha, s3, azblob
+    error: --cache-from type=redis: there is no cache type "redis"; known are registry, inline, local, gha, s3
     "#);
 }
 

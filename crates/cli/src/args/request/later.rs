@@ -1,4 +1,6 @@
 //! Flags whose work is not done yet: refused, so that nobody believes to have what is not there.
+use build::request::{CacheBackend, CacheTarget};
+
 use super::each;
 use crate::args::build::BuildArgs;
 use crate::args::values;
@@ -33,23 +35,15 @@ pub(super) fn refuse_attestations(args: &BuildArgs) -> Result<()> {
     Ok(())
 }
 
-/// External caches are not there yet: refused, so that nobody believes to have one.
-pub(super) fn refuse_caches(args: &BuildArgs) -> Result<()> {
-    const TYPES: &[&str] = &["registry", "inline", "local", "gha", "s3", "azblob"];
-    let (flag, text) = match (args.cache_from.first(), args.cache_to.first()) {
-        (Some(text), _) => ("cache-from", text),
-        (None, Some(text)) => ("cache-to", text),
-        (None, None) => return Ok(()),
-    };
-    let fields = csv::fields(text).map_err(|why| each(flag, text, why))?;
-    let kind = match fields.iter().find_map(|field| field.strip_prefix("type=")) {
-        Some(kind) => kind,
-        None if fields.len() == 1 && !text.contains('=') => "registry",
-        None => return Err(each(flag, text, "type= is missing")),
-    };
-    if !TYPES.contains(&kind) {
-        return Err(each(flag, text, format!("there is no cache type {kind:?}; known are {}", TYPES.join(", "))));
+/// Caches whose work is not done yet.
+pub(super) fn refuse_caches(from: &[CacheBackend], to: &[CacheTarget]) -> Result<()> {
+    let mut all = to.iter().map(|target| &target.backend).chain(from);
+    if all.any(|backend| matches!(backend, CacheBackend::Gha(_) | CacheBackend::S3(_))) {
+        return Err(CliError::usage("external caches of the types gha and s3 are not supported yet")
+            .hint("use type=registry, or type=local"));
     }
-    Err(each(flag, text, format!("external caches of type {kind} are not supported yet"))
-        .hint("leave it out and keep the store (--root) between builds: every step is cached there"))
+    if to.iter().any(|target| target.mounts) {
+        return Err(CliError::usage("--cache-to …,mounts=true is not supported yet").hint("leave mounts= out"));
+    }
+    Ok(())
 }
