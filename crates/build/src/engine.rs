@@ -281,7 +281,7 @@ impl Engine {
         let resolver = ImageResolver::new(&self.store, &self.client, request, events, vertices);
         let named = NamedTrees::new();
         let (store, client) = (Arc::clone(&self.store), self.client.clone());
-        let early = Early::new(self.client.clone(), &settings.pushed);
+        let early = Early::new(self.client.clone(), &settings.pushed, events);
         let layers = Arc::new(Layers::new(store, client, events.clone(), Arc::clone(&self.place), stop.clone(), early));
         let _packing = crate::snapshot::PackingGuard(Arc::clone(&layers));
         let mut plans = Vec::new();

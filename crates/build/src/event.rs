@@ -31,6 +31,60 @@ pub enum Outcome {
     Canceled,
 }
 
+/// Kinds of work that take time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// Listing the files of a context or of another source.
+    Scan,
+    /// Reading files for a key.
+    Hash,
+    /// Downloading.
+    Pull,
+    /// Unpacking a layer, or reading its table of contents; as it comes in where it is downloaded.
+    Unpack,
+    /// A command.
+    Run,
+    /// Finding out what a command changed.
+    Diff,
+    /// Writing the layer of COPY, ADD or WORKDIR, compressed where it is exported so.
+    Write,
+    /// Packing and compressing a step's layer.
+    Compress,
+    /// Uploading.
+    Push,
+}
+
+impl Phase {
+    /// All of them, in the order in which a build comes to them.
+    pub const ALL: [Self; 9] = [
+        Self::Scan,
+        Self::Hash,
+        Self::Pull,
+        Self::Unpack,
+        Self::Run,
+        Self::Diff,
+        Self::Write,
+        Self::Compress,
+        Self::Push,
+    ];
+
+    /// One word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scan => "scan",
+            Self::Hash => "hash",
+            Self::Pull => "pull",
+            Self::Unpack => "unpack",
+            Self::Run => "run",
+            Self::Diff => "diff",
+            Self::Write => "write",
+            Self::Compress => "compress",
+            Self::Push => "push",
+        }
+    }
+}
+
 /// One event.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -92,6 +146,19 @@ pub enum Event {
         /// Whether it is finished.
         done: bool,
     },
+    /// Work of a kind that is over, for traces. May belong to no vertex: what is done in the background.
+    Span {
+        /// Which.
+        id: Option<VertexId>,
+        /// What was done.
+        phase: Phase,
+        /// To what: a command, a layer, a directory. One line.
+        detail: String,
+        /// When it began.
+        started: SystemTime,
+        /// When it ended.
+        ended: SystemTime,
+    },
     /// Something that the user should know but that does not fail the build.
     Warning {
         /// The vertex it is about.
@@ -123,8 +190,35 @@ impl Events {
         Self::new(|_| {})
     }
 
+    /// Work that begins now and ends when the guard is dropped.
+    pub(crate) fn span(&self, id: Option<VertexId>, phase: Phase, detail: impl Into<String>) -> SpanGuard<'_> {
+        SpanGuard { events: self, id, phase, detail: detail.into(), started: SystemTime::now() }
+    }
+
     /// Hands over one event.
     pub fn send(&self, event: Event) {
         (self.0)(event);
+    }
+}
+
+/// Reports a span when it is dropped.
+#[must_use]
+pub(crate) struct SpanGuard<'a> {
+    events: &'a Events,
+    id: Option<VertexId>,
+    phase: Phase,
+    detail: String,
+    started: SystemTime,
+}
+
+impl Drop for SpanGuard<'_> {
+    fn drop(&mut self) {
+        self.events.send(Event::Span {
+            id: self.id,
+            phase: self.phase,
+            detail: std::mem::take(&mut self.detail),
+            started: self.started,
+            ended: SystemTime::now(),
+        });
     }
 }

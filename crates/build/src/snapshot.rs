@@ -12,7 +12,7 @@ pub(crate) use pack::PackingGuard;
 
 use crate::cache::Imports;
 use crate::error::{BuildError, Kind, Result};
-use crate::event::{Event, Events, VertexId};
+use crate::event::{Event, Events, Phase, VertexId};
 use crate::export::{BlobSource, Early};
 use crate::images::registry_error;
 use crate::place::Place;
@@ -228,6 +228,7 @@ impl Layers {
         options: &mut ApplyOptions<'_>,
         at: Option<VertexId>,
     ) -> Result<()> {
+        let _span = self.events.span(at, Phase::Unpack, layer.id().as_str());
         let mut reader = self.open(layer, false, at)?;
         let mut apply = || {
             layer::apply(&mut reader.tar, root, options).map_err(layer_error)?;
@@ -328,6 +329,7 @@ impl Layers {
         below: Option<&[ChainLayer]>,
         at: Option<VertexId>,
     ) -> Result<()> {
+        let _span = self.events.span(at, Phase::Unpack, id.as_str());
         let limits = layer::apply::Limits::default();
         let mut tar = ReadAhead::start(reader.take_tar()).map_err(layer_error)?;
         let toc = match below {

@@ -19,6 +19,7 @@ mod progress;
 mod report;
 mod signals;
 mod suggest;
+mod trace;
 mod ui;
 
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 use super::{At, Executor, StageResult, users};
 use crate::copy::{Destination, Placed, Selection, write};
 use crate::error::{BuildError, Kind, Result};
-use crate::event::Event;
+use crate::event::{Event, Phase};
 use crate::key::Key;
 use crate::plan::{CopyItem, CopyOp};
 use crate::snapshot::{ChainLayer, codec, layer_error, open_dir};
@@ -148,6 +148,7 @@ impl Executor<'_> {
                 &clamped
             }
         };
+        let _span = self.fetcher.events.span(Some(at.line), Phase::Write, "layer");
         let store = &self.layers.store;
         let work = store.scratch_dir("copy")?;
         let will_run = self.will_run(at.stage, at.number);

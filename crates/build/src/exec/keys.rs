@@ -2,7 +2,7 @@
 use super::{Executor, KeyAndFields};
 use crate::copy::{Selection, Wanted, select};
 use crate::error::Result;
-use crate::event::VertexId;
+use crate::event::{Phase, VertexId};
 use crate::key::{Key, KeyBuilder};
 use crate::plan::{Base, CopyItem, CopyOp, MountOp, Op, OpKind, ResolvedImage, RunOp, SourceRef};
 use crate::tree::{Bytes, SingleTree, Tree, builder_time};
@@ -388,7 +388,10 @@ impl Executor<'_> {
             return Ok(known);
         }
         let tree = self.source_tree(from, line)?;
+        let line = self.vertex(place.0, place.1);
+        let scan = self.fetcher.events.span(Some(line), Phase::Scan, tree.describe());
         let selection = Arc::new(select(&tree, wanted)?);
+        drop(scan);
         self.keep(place, &selection);
         Ok(selection)
     }

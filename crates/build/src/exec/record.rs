@@ -2,7 +2,7 @@
 use super::{Executor, StageResult};
 use crate::copy::{Selection, digest};
 use crate::error::Result;
-use crate::event::{Event, VertexId};
+use crate::event::{Event, Phase, VertexId};
 use crate::history::{Announced, BaseEntry};
 use crate::key::{Fields, Key};
 use crate::plan::Base;
@@ -76,6 +76,8 @@ impl Executor<'_> {
         if let Some(known) = known {
             return Ok(known);
         }
+        let line = self.vertex(place.0, place.1);
+        let _span = self.fetcher.events.span(Some(line), Phase::Hash, selection.tree.describe());
         let (digest, contents) = digest(selection)?;
         self.layers.store.put_files(&digest, || contents.list().into_bytes());
         let text = digest.to_string();

@@ -2,7 +2,7 @@
 use super::{At, Executor, StageResult, users};
 use crate::copy::{Destination, write};
 use crate::error::{BuildError, Kind, Result, StepFailure};
-use crate::event::{Event, Stream, VertexId};
+use crate::event::{Event, Phase, Stream, VertexId};
 use crate::key::Key;
 use crate::plan::{MountOp, RunOp, Sharing};
 use crate::request::SecretSource;
@@ -68,7 +68,7 @@ impl Executor<'_> {
         self.execute(at, run, rootfs, tree.as_ref(), &mut held)?;
 
         let layer = store.scratch_dir("layer")?;
-        let result = self.commit_upper(key, &upper, &layer, tree.view());
+        let result = self.commit_upper(at, key, &upper, &layer, tree.view());
         if result.is_err() {
             remove_tree(&layer);
         }
@@ -76,7 +76,15 @@ impl Executor<'_> {
     }
 
     /// Makes a layer of what the command left in the upper directory.
-    fn commit_upper(&self, key: &Key, upper: &Path, layer: &Path, below: &layer::View) -> Result<Option<LayerId>> {
+    fn commit_upper(
+        &self,
+        at: At,
+        key: &Key,
+        upper: &Path,
+        layer: &Path,
+        below: &layer::View,
+    ) -> Result<Option<LayerId>> {
+        let _span = self.fetcher.events.span(Some(at.line), Phase::Diff, "upper directory");
         let store = &self.layers.store;
         let root = open_dir(upper)?;
         let options = PackOptions { below: Some(below), clamp_mtime: self.rewrite, ..PackOptions::default() };
@@ -409,6 +417,7 @@ impl Executor<'_> {
         let exit = std::thread::scope(|scope| {
             scope.spawn(|| follow(out_reader, Stream::Stdout));
             scope.spawn(|| follow(err_reader, Stream::Stderr));
+            let _span = events.span(Some(line), Phase::Run, command_line(spec));
             self.place.launcher.run(spec, io, &self.stop)
         });
         let exit = exit.map_err(|e| {
@@ -426,6 +435,12 @@ impl Executor<'_> {
         let tail = tail.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((exit, tail.into()))
     }
+}
+
+/// The beginning of a command, for people.
+fn command_line(spec: &sandbox::Spec) -> String {
+    let words: Vec<_> = spec.argv.iter().map(|word| word.to_string_lossy()).collect();
+    words.join(" ").chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The upper directory is what the command sees as `/`.

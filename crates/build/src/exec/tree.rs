@@ -5,7 +5,7 @@
 //! nobody uses again.
 use super::{At, Executor, StageResult};
 use crate::error::{BuildError, Result};
-use crate::event::VertexId;
+use crate::event::{Phase, VertexId};
 use crate::key::Key;
 use crate::owners::Owners;
 use crate::plan::RunOp;
@@ -51,7 +51,7 @@ impl Executor<'_> {
         let files = DirTree::open(&tree.dir, None, "the image")?;
         self.execute(at, run, rootfs, &files, &mut held)?;
         drop(held);
-        let id = self.commit_tree(stage, key, &mut tree, view.view())?;
+        let id = self.commit_tree(at, key, &mut tree, view.view())?;
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
         tree.chain.push(id.clone());
         trees.insert(stage, tree);
@@ -98,6 +98,7 @@ impl Executor<'_> {
         if !self.layers.real_owners() {
             owners.0.save(&owners_file).map_err(|e| BuildError::io("write", &owners_file, e))?;
         }
+        let _span = self.fetcher.events.span(Some(line), Phase::Scan, "root file system");
         tree.table = Table::scan(root.as_fd(), &self.scan_options(&owners)).map_err(layer_error)?;
         Ok(tree)
     }
@@ -111,12 +112,21 @@ impl Executor<'_> {
         }
     }
 
-    fn commit_tree(&self, stage: usize, key: &Key, tree: &mut WorkTree, below: &layer::View) -> Result<LayerId> {
+    fn commit_tree(
+        &self,
+        At { stage, line, .. }: At,
+        key: &Key,
+        tree: &mut WorkTree,
+        below: &layer::View,
+    ) -> Result<LayerId> {
         let store = &self.layers.store;
         let owners_file = table_path(&tree.dir);
         let owners = Owners(OwnershipTable::load(&owners_file).map_err(|e| BuildError::io("read", &owners_file, e))?);
         let root = open_dir(&tree.dir)?;
+        let diff = self.fetcher.events.span(Some(line), Phase::Diff, "root file system");
         let changes = tree.table.diff(root.as_fd(), &self.scan_options(&owners)).map_err(layer_error)?;
+        drop(diff);
+        let _span = self.fetcher.events.span(Some(line), Phase::Write, "layer");
         let emulated = !self.layers.real_owners();
         let options = PackOptions {
             below: Some(below),

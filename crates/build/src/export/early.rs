@@ -5,10 +5,11 @@
 //! so a build that fails leaves nothing but blobs that nothing refers to.
 //!
 //! The first upload is the test of address and credentials: until it has worked there is no second one, and after
-//! one that the registry refused there is no further one. Nothing is reported from here: the export takes what is
+//! one that the registry refused there is no further one. Nothing but times is reported from here: the export takes what is
 //! done ([`Early::take`]) and does the rest again itself, with the error that then comes.
 //!
 //! The threads hold no store, so a build that fails need not wait for a registry that does not answer.
+use crate::event::{Events, Phase};
 use oci::{Descriptor, Digest, Reference};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Read};
@@ -53,8 +54,8 @@ struct State {
     refused: bool,
 }
 
-#[derive(Default)]
 struct Shared {
+    events: Events,
     state: Mutex<State>,
     changed: Condvar,
     stopped: AtomicBool,
@@ -77,10 +78,16 @@ pub(crate) struct Early {
 
 impl Early {
     /// For these names; those of one repository count once.
-    pub(crate) fn new(client: registry::Client, names: &[Reference]) -> Self {
+    pub(crate) fn new(client: registry::Client, names: &[Reference], events: &Events) -> Self {
         let mut seen = HashSet::new();
         let names = names.iter().filter(|name| seen.insert(name.name())).cloned().collect();
-        Self { client, names, shared: Arc::default(), passing: Mutex::default() }
+        let shared = Shared {
+            events: events.clone(),
+            state: Mutex::default(),
+            changed: Condvar::default(),
+            stopped: AtomicBool::default(),
+        };
+        Self { client, names, shared: Arc::new(shared), passing: Mutex::default() }
     }
 
     /// Whether anything is pushed at all.
@@ -179,7 +186,9 @@ fn work(client: &registry::Client, shared: &Arc<Shared>) {
             Ok(Box::new(Stopping { inner: (job.source)()?, shared: Arc::clone(shared) }))
         };
         let from: Vec<Reference> = job.mount_from.iter().cloned().collect();
+        let span = shared.events.span(None, Phase::Push, job.descriptor.digest.as_str());
         let result = client.push_blob(&job.name, &job.descriptor, &source, &from, registry::Progress::none());
+        drop(span);
         state = shared.state();
         state.stages.insert(key, if result.is_ok() { Stage::Done } else { Stage::Failed });
         match result {

@@ -5,6 +5,7 @@
 //! the work. Who needs the blob calls [`Layers::step_blob`], which waits for the one that is being made, or makes it.
 use super::{Layers, codec, gone, layer_error, open_dir};
 use crate::error::{BuildError, Kind, Result};
+use crate::event::Phase;
 use crate::export::BlobSource;
 use crate::plan::{ImageOrigin, ResolvedImage};
 use crate::store::{LayerId, LayerMeta, StoredBlob};
@@ -166,6 +167,7 @@ impl Layers {
         compression: Compression,
         level: Option<i32>,
     ) -> Result<LayerBlob> {
+        let _span = self.events.span(None, Phase::Compress, id.as_str());
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let file = self.store.new_blob();
         let sink = BufWriter::with_capacity(1 << 20, file.create()?);

@@ -83,6 +83,12 @@ pub(crate) struct BuildArgs {
     /// How progress is shown: auto, plain, tty, quiet or rawjson [env: BUILDKIT_PROGRESS]
     #[arg(long, value_name = "MODE", help_heading = "Output")]
     pub(crate) progress: Option<String>,
+    /// Write a trace of the build to this file, for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE", help_heading = "Inspection")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Print where the time went
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flag(), value_name = "BOOL", help_heading = "Inspection")]
+    pub(crate) timings: Option<bool>,
     /// Show no progress; print the image ID at the end
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flag(), value_name = "BOOL", help_heading = "Output")]
     pub(crate) quiet: Option<bool>,

@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) json: bool,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) metadata_file: Option<PathBuf>,
+    pub(crate) trace: Option<PathBuf>,
+    pub(crate) timings: bool,
     pub(crate) quiet: bool,
     /// Lines to show before the build.
     pub(crate) notes: Vec<String>,
@@ -142,6 +144,8 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
         json,
         iidfile: args.iidfile.as_ref().map(|path| env.path(path)),
         metadata_file: args.metadata_file.as_ref().map(|path| env.path(path)),
+        trace: args.trace.as_ref().map(|path| env.path(path)),
+        timings: args.timings.unwrap_or(false),
         quiet: args.quiet.unwrap_or(false),
         notes,
         _spool: spool,

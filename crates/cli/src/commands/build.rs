@@ -8,8 +8,9 @@ use crate::args::build::BuildArgs;
 use crate::args::request::{self, Call, Plan};
 use crate::config::{Flags, Settings};
 use crate::error::{CliError, Result};
-use crate::progress::{Mode, Reporter};
+use crate::progress::{Mode, Reporter, State};
 use crate::report;
+use crate::trace;
 
 pub(crate) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
     let flags = Flags {
@@ -42,12 +43,28 @@ pub(crate) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
     let (reporter, events) = Reporter::start(mode, context.ui.colour, Box::new(std::io::stderr()));
     let result = build(&engine, &plan.request, &events, context);
     let state = reporter.finish();
+    let traced = measured(&plan, &state, context);
     if mode == Mode::Quiet {
         for warning in &state.warnings {
             context.ui.warn(warning);
         }
     }
-    finish(&plan, mode, &result?, context)
+    // What the build says counts more than that its trace could not be written.
+    let result = result?;
+    traced?;
+    finish(&plan, mode, &result, context)
+}
+
+/// `--timings` and `--trace`, however the build ended.
+fn measured(plan: &Plan, state: &State, context: &Context<'_>) -> Result<()> {
+    let now = std::time::SystemTime::now();
+    if plan.timings {
+        context.ui.note(&format!("\n{}", trace::timings(state, now).trim_end()));
+    }
+    match &plan.trace {
+        Some(path) => write(path, trace::chrome(state, now).to_string().as_bytes(), "trace"),
+        None => Ok(()),
+    }
 }
 
 fn open(request: &BuildRequest, settings: &Settings, context: &Context<'_>) -> Result<Engine> {

@@ -47,7 +47,7 @@ pub(super) fn width(text: &str) -> usize {
 }
 
 /// The text cut to at most `max` cells; what was cut shows as `…`.
-pub(super) fn cut(text: &str, max: usize) -> String {
+pub(crate) fn cut(text: &str, max: usize) -> String {
     if text.width() <= max {
         return text.to_owned();
     }

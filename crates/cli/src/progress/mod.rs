@@ -20,8 +20,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use build::event::{Event, Events};
 
-pub(crate) use format::bytes;
-pub(crate) use state::State;
+pub(crate) use format::{bytes, cut};
+pub(crate) use state::{Span, State, Vertex};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

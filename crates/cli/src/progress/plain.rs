@@ -117,7 +117,7 @@ impl Plain {
 impl Renderer for Plain {
     fn event(&mut self, at: SystemTime, event: &Event, state: &State) -> std::io::Result<()> {
         match event {
-            Event::Vertex { .. } => {}
+            Event::Vertex { .. } | Event::Span { .. } => {}
             Event::Started { id, .. } => self.say(at, *id, Vec::new(), false),
             Event::Miss { id, cause } => self.say(at, *id, vec![super::format::miss(cause)], false),
             Event::Log { id, data, .. } => {

@@ -101,6 +101,7 @@ impl Renderer for RawJson {
                 }
                 json!({ "statuses": [status] })
             }
+            Event::Span { .. } => return Ok(()),
             Event::Warning { id, message } => {
                 let mut warning = Map::new();
                 if let Some(id) = id {

@@ -2,7 +2,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
 
-use build::event::{Event, Outcome, VertexId};
+use build::event::{Event, Outcome, Phase, VertexId};
 
 use super::sanitize::Lines;
 
@@ -17,6 +17,16 @@ pub(crate) struct Item {
     pub(crate) total: Option<u64>,
     pub(crate) started: SystemTime,
     pub(crate) completed: Option<SystemTime>,
+}
+
+/// Work that is over.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    pub(crate) vertex: Option<VertexId>,
+    pub(crate) phase: Phase,
+    pub(crate) detail: String,
+    pub(crate) started: SystemTime,
+    pub(crate) ended: SystemTime,
 }
 
 /// One row.
@@ -47,6 +57,7 @@ impl Vertex {
 pub(crate) struct State {
     pub(crate) vertices: Vec<Vertex>,
     pub(crate) warnings: Vec<String>,
+    pub(crate) spans: Vec<Span>,
     index: HashMap<VertexId, usize>,
 }
 
@@ -114,6 +125,13 @@ impl State {
                     item.completed = done.then_some(at);
                 }
             }
+            Event::Span { id, phase, detail, started, ended } => self.spans.push(Span {
+                vertex: *id,
+                phase: *phase,
+                detail: one_line(detail),
+                started: *started,
+                ended: *ended,
+            }),
             Event::Warning { message, .. } => self.warnings.push(one_line(message)),
         }
     }

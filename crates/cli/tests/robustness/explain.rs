@@ -211,3 +211,51 @@ fn normal(text: &str) -> String {
         .collect();
     format!("Build: {counts}\n{}", rest.join("\n"))
 }
+
+/// A trace of a real build: every step, what it did inside of it, also where the build fails.
+#[test]
+fn a_trace_shows_what_each_step_did() {
+    let place = Place::new().file("src/a", "1");
+    let name = registry().reference("traced:1");
+    place.write("Dockerfile", "FROM busybox\nCOPY src /src\nRUN echo 1 > /one && sleep 0.02\nRUN cat /src/a /one\n");
+    let trace = |words: &str| -> (Log, Vec<(String, String)>) {
+        let path = place.path("trace.json");
+        let log = place.attempt(&format!("{words} --timings --trace {}", path.display()));
+        let trace: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let events = trace["traceEvents"].as_array().unwrap();
+        let row = |tid: &Value| {
+            let named = events.iter().find(|e| e["name"] == "thread_name" && e["tid"] == *tid).unwrap();
+            named["args"]["name"].as_str().unwrap().to_owned()
+        };
+        let slices = events.iter().filter(|e| e["ph"] == "X");
+        (log, slices.map(|e| (row(&e["tid"]), e["name"].as_str().unwrap().to_owned())).collect())
+    };
+    let (log, slices) = trace(&format!("--push -t {name}"));
+    assert_eq!(log.code, Some(0), "{}", log.text);
+    assert!(log.text.contains("Where the time went: "), "{}", log.text);
+    let has = |step: &str, what: &str| slices.iter().any(|(row, name)| row.contains(step) && name.contains(what));
+    for (step, what) in [
+        ("COPY src", "scan"),
+        ("COPY src", "hash"),
+        ("COPY src", "write"),
+        ("RUN echo 1", "run"),
+        ("RUN echo 1", "diff"),
+        ("RUN cat", "run"),
+        ("", "unpack"),
+        ("", "pull"),
+        ("", "push"),
+        ("FROM", "FROM"),
+        ("COPY src", "COPY src"),
+        ("exporting", "exporting"),
+    ] {
+        assert!(has(step, what), "no {what:?} in {step:?}: {slices:#?}");
+    }
+    place.write("Dockerfile", "FROM busybox\nRUN exit 3\n");
+    let (log, slices) = trace("");
+    assert_eq!(log.code, Some(1));
+    assert!(slices.iter().any(|(_, name)| name == "run"), "{slices:#?}");
+    place.write("Dockerfile", "FROM scratch\nCOPY src /\n");
+    let log = place.attempt("--trace /nowhere/trace.json");
+    assert_eq!(log.code, Some(1));
+    assert!(log.text.contains("error: --trace /nowhere/trace.json: No such file or directory"), "{}", log.text);
+}
