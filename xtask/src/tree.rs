@@ -9,7 +9,7 @@ use std::process::Command;
 /// Who may depend on whom (ARCHITECTURE.md draws it). Tests may use more: this is about what is shipped.
 const ARROWS: &[(&str, &[&str])] = &[
     ("agent", &[]),
-    ("build", &["dockerfile", "layer", "oci", "registry", "sandbox"]),
+    ("build", &["attest", "dockerfile", "layer", "oci", "registry", "sandbox"]),
     (
         "cooperage",
         &["attest", "build", "dockerfile", "factory", "gitops", "layer", "oci", "registry", "sandbox", "server"],

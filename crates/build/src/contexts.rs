@@ -2,6 +2,7 @@
 use crate::error::{BuildError, Kind, Result};
 use crate::event::{Event, Events, Outcome};
 use crate::images::registry_error;
+use crate::provenance::Materials;
 use crate::request::{BuildRequest, Context, ContextSource, DockerfileSource};
 use crate::source::{self, archive, git, http};
 use crate::store::Store;
@@ -23,6 +24,8 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) events: &'a Events,
     pub(crate) vertices: &'a Vertices,
     pub(crate) cancelled: &'a (dyn Fn() -> bool + Sync),
+    /// What came from the network, for the provenance.
+    pub(crate) materials: Arc<Materials>,
 }
 
 /// The loaded Dockerfile and the context that it speaks of.
@@ -200,14 +203,18 @@ impl Fetcher<'_> {
             git::resolve(&url, &options).and_then(|commit| git::checkout(&url, &commit, &options)).map_err(git_error);
         let outcome = result.as_ref().map_or_else(|e| Outcome::Failed(e.message().to_owned()), |_| Outcome::Done);
         self.vertices.end(self.events, id, outcome);
-        result.map(|c| (c.root, c.commit))
+        let checkout = result?;
+        self.materials.git(text, &checkout.commit);
+        Ok((checkout.root, checkout.commit))
     }
 
     /// The commit that a git URL means now.
     pub(crate) fn git_commit(&self, text: &str) -> Result<String> {
         let url = git::GitUrl::parse(text).map_err(|e| BuildError::new(Kind::Dockerfile, e.to_string()))?;
         let parent = self.store.scratch_dir("git")?;
-        git::resolve(&url, &self.git_options(&url, &parent)).map(|c| c.commit).map_err(git_error)
+        let commit = git::resolve(&url, &self.git_options(&url, &parent)).map_err(git_error)?.commit;
+        self.materials.git(text, &commit);
+        Ok(commit)
     }
 
     /// The value of a secret of the request, where it is text.
@@ -259,6 +266,9 @@ impl Fetcher<'_> {
         };
         let outcome = result.as_ref().map_or_else(|e| Outcome::Failed(e.message().to_owned()), |_| Outcome::Done);
         self.vertices.end(self.events, id, outcome);
+        if let Ok(download) = &result {
+            self.materials.http(url, &download.digest);
+        }
         result
     }
 }

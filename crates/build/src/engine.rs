@@ -4,12 +4,13 @@ use crate::contexts::{Fetcher, NamedTrees};
 use crate::error::{BuildError, Diagnostics, Kind, Result};
 use crate::event::{Event, Events, Outcome};
 use crate::exec::{Executor, Slots};
-use crate::export::{Early, Export, Whole, load, write_files};
+use crate::export::{Attached, Early, Export, Whole, load, write_files};
 use crate::history::Recorder;
 use crate::image::{BuiltImage, ImageOptions, assemble};
 use crate::images::ImageResolver;
 use crate::place::Place;
 use crate::plan::{PlanInput, plan};
+use crate::provenance::{Captured, Timeline, capture};
 use crate::request::{BuildRequest, CacheBackend, CacheMode, Output, OutputKind};
 use crate::snapshot::{ChainLayer, Layers};
 use crate::source::http::HttpClient;
@@ -61,6 +62,8 @@ pub struct PlatformResult {
     pub config: Descriptor,
     /// Diff IDs and compressed sizes of its layers, lowest first.
     pub layers: Vec<Descriptor>,
+    /// What is attested about it.
+    pub statements: Vec<attest::statement::Statement>,
 }
 
 /// What a build came to.
@@ -150,7 +153,17 @@ impl Engine {
         vertices: &'a Vertices,
         cancelled: &'a (dyn Fn() -> bool + Sync),
     ) -> Fetcher<'a> {
-        Fetcher { store: &self.store, http: &self.http, env: &self.env, request, events, vertices, cancelled }
+        let materials = Arc::default();
+        Fetcher {
+            store: &self.store,
+            http: &self.http,
+            env: &self.env,
+            request,
+            events,
+            vertices,
+            cancelled,
+            materials,
+        }
     }
 
     /// Builds.
@@ -212,6 +225,8 @@ impl Engine {
         skip: &BTreeSet<usize>,
         used: &mut Option<Arc<Imports>>,
     ) -> Result<BuildResult> {
+        let timeline = Timeline::over(events, request);
+        let events = &timeline.events;
         let loading = Loading::start(&request.cache_from, skip, &self.client, &self.http, events, vertices);
         let cancelled = || stop.is_cancelled();
         let fetcher = self.fetcher(request, events, vertices, &cancelled);
@@ -249,8 +264,8 @@ impl Engine {
             events.send(Event::Warning { id: None, message });
         }
         let history = Recorder::new(Arc::clone(&self.store), request, &loaded.name, &loaded.text);
-        let result =
-            self.build_plans(request, events, stop, &fetcher, &file, &loaded, &history, &located, loading, used);
+        let result = self
+            .build_plans(request, events, stop, &fetcher, &file, &loaded, &history, &timeline, &located, loading, used);
         history.finish(
             result.as_ref().map(|built| if built.images.is_empty() { "" } else { built.descriptor.digest.as_str() }),
         );
@@ -268,6 +283,7 @@ impl Engine {
         file: &dockerfile::ast::Dockerfile,
         loaded: &crate::contexts::Loaded,
         history: &Recorder,
+        timeline: &Timeline,
         located: &dyn Fn(BuildError) -> BuildError,
         loading: Loading,
         used: &mut Option<Arc<Imports>>,
@@ -336,6 +352,10 @@ impl Engine {
             true => vec![Vec::new(); executors.len()],
             false => executors.iter().map(Executor::collect).collect(),
         };
+        let told = |results: &Vec<Arc<crate::exec::StageResult>>| -> Vec<Captured> {
+            executors.iter().zip(results).filter_map(|(e, result)| capture(e, result, loaded, timeline)).collect()
+        };
+        let captured = ended.as_ref().map(told).unwrap_or_default();
         drop(executors);
         let mut results = Vec::new();
         for ((platform, plan), result) in platforms.iter().zip(plans).zip(ended.map_err(located)?) {
@@ -344,7 +364,19 @@ impl Engine {
         if stop.is_cancelled() {
             return Err(BuildError::canceled());
         }
-        self.export(request, events, vertices, &layers, &settings, &results, &steps, epoch, &loaded.commit, cancelled)
+        self.export(
+            request,
+            events,
+            vertices,
+            &layers,
+            &settings,
+            &results,
+            &steps,
+            &captured,
+            epoch,
+            &loaded.commit,
+            cancelled,
+        )
     }
 
     #[expect(clippy::too_many_arguments, reason = "the end of a build knows all of it")]
@@ -357,6 +389,7 @@ impl Engine {
         settings: &Settings,
         results: &[(Platform, crate::plan::Plan, Arc<crate::exec::StageResult>)],
         steps: &[Vec<Collected>],
+        captured: &[Captured],
         epoch: Option<i64>,
         commit: &Option<String>,
         cancelled: &(dyn Fn() -> bool + Sync),
@@ -379,7 +412,7 @@ impl Engine {
                 if matches!(output.kind, OutputKind::Tar | OutputKind::Local) {
                     let chains: Vec<(Platform, Vec<ChainLayer>)> =
                         results.iter().map(|(p, _, r)| (p.clone(), r.chain.clone())).collect();
-                    return write_files(&export, &output, &chains, epoch);
+                    return write_files(&export, &output, &chains, captured, epoch);
                 }
                 let options = settings.image_options(request, &output);
                 let mut images: Vec<BuiltImage> = Vec::new();
@@ -390,7 +423,21 @@ impl Engine {
                     images.push(assemble(layers, stage, result, plan.epoch, &options, inline, line)?);
                 }
                 let multi = request.platforms.len() > 1;
-                let whole = Whole::new(images, multi, options.oci, &options.annotations);
+                let statements = if output.kind == OutputKind::Docker {
+                    if !captured.is_empty() {
+                        let message = "a Docker archive carries no attestations; -o type=oci does".to_owned();
+                        events.send(Event::Warning { id: None, message });
+                    }
+                    Vec::new()
+                } else {
+                    statements(&images, captured, &names)
+                };
+                let attached = images
+                    .iter()
+                    .zip(statements)
+                    .map(|(image, statements)| Attached::new(image, statements, output.oci_artifact))
+                    .collect();
+                let whole = Whole::new(images, multi, options.oci, &options.annotations, attached);
                 if output.kind == OutputKind::Docker && output.dest.is_none() {
                     let path = self.store.scratch("load.tar");
                     let mut to_file = output.clone();
@@ -432,6 +479,7 @@ impl Engine {
                 descriptor: image.descriptor.clone(),
                 config: image.config_descriptor.clone(),
                 layers: image.layers.iter().map(|l| l.descriptor.clone()).collect(),
+                statements: whole.statements_about(&image.descriptor.digest),
             })
             .collect();
         Ok(BuildResult {
@@ -505,6 +553,15 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What is said about each image, in the order of the images; nothing at all where nothing was asked for.
+fn statements(
+    images: &[BuiltImage],
+    captured: &[Captured],
+    names: &[oci::Reference],
+) -> Vec<Vec<attest::statement::Statement>> {
+    images.iter().zip(captured).map(|(image, captured)| vec![captured.about_image(image, names)]).collect()
 }
 
 /// BuildKit's checks: warnings, and with `# check=error=true` the end of the build.
@@ -611,7 +668,9 @@ impl Settings {
 
     fn image_options(&self, request: &BuildRequest, output: &Output) -> ImageOptions {
         // docker load knows no OCI types in old versions; everything else gets OCI unless it is told otherwise.
-        let oci = output.oci_mediatypes.unwrap_or(output.kind != OutputKind::Docker);
+        // Attestations are OCI manifests, so the index that lists them is one as well (as BuildKit has it).
+        let attested = request.provenance.is_some() && output.kind != OutputKind::Docker;
+        let oci = attested || output.oci_mediatypes.unwrap_or(output.kind != OutputKind::Docker);
         let mut annotations = request.annotations.clone();
         annotations.extend(output.annotations.iter().cloned());
         ImageOptions {
@@ -620,6 +679,7 @@ impl Settings {
             force: output.force_compression,
             oci,
             annotations,
+            base: request.base_metadata,
         }
     }
 }

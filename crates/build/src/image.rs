@@ -3,8 +3,8 @@ use crate::cache::{CONFIG_FIELD, Collected, Remote};
 use crate::error::{BuildError, Kind, Result};
 use crate::event::VertexId;
 use crate::exec::StageResult;
-use crate::plan::{PlannedStage, ResolvedImage};
-use crate::request::{Annotation, AnnotationLevel};
+use crate::plan::{ImageOrigin, PlannedStage, ResolvedImage};
+use crate::request::{Annotation, AnnotationLevel, BaseMetadata};
 use crate::snapshot::{ChainLayer, Layers};
 use crate::time::rfc3339;
 use oci::media_type::{self, Compression};
@@ -21,6 +21,7 @@ pub(crate) struct ImageOptions {
     pub(crate) force: bool,
     pub(crate) oci: bool,
     pub(crate) annotations: Vec<Annotation>,
+    pub(crate) base: BaseMetadata,
 }
 
 /// A layer of an image.
@@ -106,6 +107,16 @@ pub(crate) fn assemble(
             }
         }
     }
+    let base = base_of(result);
+    if options.base.labels {
+        // What the base says of its own base is not true of this image; what the Dockerfile says is.
+        let inherited = base_image(result).map(|image| &image.config.config.labels);
+        for (key, value) in &base {
+            if config.config.labels.get(key) == inherited.and_then(|labels| labels.get(key)) {
+                config.config.labels.insert(key.clone(), value.clone());
+            }
+        }
+    }
     config.rootfs.kind = "layers".to_owned();
     config.rootfs.diff_ids = diff_ids;
     finish_history(&mut config, result, &times, epoch);
@@ -132,6 +143,11 @@ pub(crate) fn assemble(
             .collect::<BTreeMap<_, _>>()
     };
     manifest.annotations = chosen(AnnotationLevel::Manifest);
+    if options.base.annotations {
+        for (key, value) in base {
+            manifest.annotations.entry(key).or_insert(value);
+        }
+    }
     let manifest_bytes = json(serde_json::to_vec_pretty(&manifest))?;
     let kind = if options.oci { media_type::OCI_MANIFEST } else { media_type::DOCKER_MANIFEST };
     let mut descriptor = Descriptor::of(kind, &manifest_bytes);
@@ -145,6 +161,25 @@ pub(crate) fn assemble(
         manifest: manifest_bytes,
         descriptor,
     })
+}
+
+fn base_image(result: &StageResult) -> Option<&Arc<ResolvedImage>> {
+    result.chain.iter().find_map(|layer| match layer {
+        ChainLayer::Base(image, _) => Some(image),
+        ChainLayer::Step(_) => None,
+    })
+}
+
+/// The keys of the OCI image-spec for the base image, where that is one of a registry.
+fn base_of(result: &StageResult) -> BTreeMap<String, String> {
+    match base_image(result).map(|image| (&image.origin, &image.digest)) {
+        Some((ImageOrigin::Registry(reference), digest)) => {
+            let name = reference.with_tag(reference.tag().unwrap_or("latest")).to_string();
+            let key = |key: &str| format!("org.opencontainers.image.base.{key}");
+            [(key("name"), name), (key("digest"), digest.to_string())].into()
+        }
+        _ => BTreeMap::new(),
+    }
 }
 
 /// Marks the entries that came to no layer, and dates all new ones: with `SOURCE_DATE_EPOCH`, else with the time at

@@ -14,6 +14,7 @@
 //! | `store` | the directory on disk |
 //! | `cache` | external caches: what `--cache-from` and `--cache-to` name |
 //! | `image`, `export` | configs, manifests, registries, archives |
+//! | `provenance` | what a build tells about itself |
 //! | `source`, `contexts` | where files come from |
 #![forbid(unsafe_code)]
 mod archive;
@@ -33,6 +34,7 @@ mod owners;
 mod paths;
 mod place;
 mod plan;
+mod provenance;
 pub mod request;
 mod snapshot;
 pub mod source;

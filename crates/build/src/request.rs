@@ -67,6 +67,44 @@ pub struct BuildRequest {
     pub cache_from: Vec<CacheBackend>,
     /// `--cache-to`
     pub cache_to: Vec<CacheTarget>,
+    /// `--provenance`; `None` for none.
+    pub provenance: Option<ProvenanceRequest>,
+    /// What the caller found out about the repository of a local context: `source`, `revision`,
+    /// `localdir:context`, …
+    pub vcs: BTreeMap<String, String>,
+    /// Where `org.opencontainers.image.base.name` and `.digest` go.
+    pub base_metadata: BaseMetadata,
+}
+
+/// Where the image says what it is based on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BaseMetadata {
+    /// As labels.
+    pub labels: bool,
+    /// As annotations of the manifest.
+    pub annotations: bool,
+}
+
+/// `--provenance`, `--attest type=provenance`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvenanceRequest {
+    /// `mode=`
+    pub mode: ProvenanceMode,
+    /// `version=`
+    pub version: attest::provenance::Version,
+    /// `builder-id=`; empty where nobody said.
+    pub builder_id: String,
+    /// `reproducible=true`
+    pub reproducible: bool,
+}
+
+/// How much the provenance tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProvenanceMode {
+    /// What went in; no build arguments, labels or names of secrets.
+    Min,
+    /// Those, the Dockerfile, every step, its layers and its times.
+    Max,
 }
 
 /// The main context.
@@ -195,6 +233,8 @@ pub struct Output {
     pub platform_split: Option<bool>,
     /// `annotation[-LEVEL][[PLATFORM]].KEY=VALUE`
     pub annotations: Vec<Annotation>,
+    /// `oci-artifact=true`: attestation manifests with an empty config.
+    pub oci_artifact: bool,
     /// `registry.insecure=true`: plain HTTP or an unverified certificate for this push.
     pub insecure: bool,
 }
@@ -227,6 +267,7 @@ impl Output {
             push: false,
             push_by_digest: false,
             insecure: false,
+            oci_artifact: false,
             name_canonical: false,
             compression: None,
             compression_level: None,

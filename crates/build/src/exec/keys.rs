@@ -3,7 +3,7 @@ use super::{Executor, KeyAndFields};
 use crate::copy::{Selection, Wanted, select};
 use crate::error::Result;
 use crate::event::{Phase, VertexId};
-use crate::key::{Key, KeyBuilder};
+use crate::key::{Fields, Key, KeyBuilder};
 use crate::plan::{Base, CopyItem, CopyOp, MountOp, Op, OpKind, ResolvedImage, RunOp, SourceRef};
 use crate::tree::{Bytes, SingleTree, Tree, builder_time};
 use dockerfile::ast::MountKind;
@@ -24,6 +24,11 @@ pub(crate) struct StageKeys {
 }
 
 impl StageKeys {
+    /// What went into the key of an operation.
+    pub(crate) fn fields(&self, number: usize) -> &Fields {
+        &self.ops[number].1
+    }
+
     fn last(&self) -> &Key {
         self.chain.last().unwrap_or(&self.base)
     }

@@ -100,6 +100,14 @@ impl Export<'_> {
                 }
             }
         }
+        for attached in &whole.attached {
+            let manifest = (&attached.descriptor, &attached.manifest);
+            for (descriptor, bytes) in attached.blobs.iter().map(|(d, b)| (d, b)).chain([manifest]) {
+                if seen.insert(descriptor.digest.clone()) {
+                    take(&descriptor.digest, descriptor.size, &|| Ok(Box::new(io::Cursor::new(bytes.clone()))))?;
+                }
+            }
+        }
         if let Some((descriptor, bytes)) = &whole.index {
             take(&descriptor.digest, descriptor.size, &|| Ok(Box::new(io::Cursor::new(bytes.clone()))))?;
         }

@@ -1,10 +1,12 @@
 //! `type=local` and `type=tar`: the files of the result.
 use super::{Export, to_destination};
-use crate::copy::{Destination, Wanted, select, write};
+use crate::copy::{Destination, Selection, Wanted, select, write};
 use crate::error::{BuildError, Kind, Result};
+use crate::provenance::Captured;
 use crate::request::{Output, OutputKind};
 use crate::snapshot::{ChainLayer, layer_error, open_dir};
-use crate::tree::{Tree, builder_time};
+use crate::tree::{Bytes, SingleTree, Tree, builder_time};
+use attest::statement::Subject;
 use layer::{ApplyOptions, Owners, TarWriter, Whiteouts};
 use oci::Platform;
 use std::io::{BufWriter, Write};
@@ -18,6 +20,7 @@ pub(crate) fn write_files(
     export: &Export<'_>,
     output: &Output,
     results: &[(Platform, Vec<ChainLayer>)],
+    captured: &[Captured],
     epoch: Option<i64>,
 ) -> Result<()> {
     let dest = output
@@ -29,14 +32,26 @@ pub(crate) fn write_files(
     let mut all = Vec::new();
     for (platform, chain) in results {
         let tree: Arc<dyn Tree> = export.layers.tree(chain, "the result", Some(export.line))?;
-        all.push((prefix(platform), tree));
+        let attestations = match captured.get(all.len()) {
+            Some(captured) => {
+                let bytes = captured.about_files(subjects(&tree)?).to_bytes();
+                let (size, time) = (bytes.len() as u64, builder_time(epoch));
+                let file = SingleTree::new("provenance.json", 0o644, size, time, Bytes::Memory(bytes.into()));
+                vec![("provenance.json", Arc::new(file) as Arc<dyn Tree>)]
+            }
+            None => Vec::new(),
+        };
+        all.push((prefix(platform), tree, attestations));
     }
     let pack = |out: &mut dyn Write, clamp: Option<i64>| -> Result<()> {
         let mut destination = Destination::new(None, None, None, builder_time(epoch), false);
-        for (prefix, tree) in &all {
+        for (prefix, tree, attestations) in &all {
             let selection = select(tree, &Wanted { source: "/", parents: None, exclude: &[] })?;
             let target = prefix.as_ref().map_or_else(|| "/".to_owned(), |p| format!("/{p}/"));
             destination.copy(&selection, &target)?;
+            for (name, file) in attestations {
+                destination.copy(&Selection::of_file(Arc::clone(file), name)?, &target)?;
+            }
         }
         let mut placed = destination.into_placed();
         for object in placed.values_mut() {
@@ -75,4 +90,20 @@ fn unpack_into(dir: &Path, pack: impl FnOnce(&mut dyn Write) -> Result<()> + Sen
         let packed = packing.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
         packed.and(applied.map(|_| ()))
     })
+}
+
+/// Every regular file with its digest: what a statement beside them is about.
+fn subjects(tree: &Arc<dyn Tree>) -> Result<Vec<Subject>> {
+    let mut found = Vec::new();
+    for matched in select(tree, &Wanted { source: "/", parents: None, exclude: &[] })?.matches {
+        for (path, _) in matched.below.iter().filter(|(_, node)| node.entry.kind == layer::Kind::File) {
+            let mut digester = oci::Digester::new();
+            std::io::copy(&mut tree.open(path)?, &mut digester).map_err(|e| BuildError::io("read", path, e))?;
+            found.push(Subject::new(path.to_string_lossy(), &digester.finish()));
+        }
+    }
+    if found.is_empty() {
+        found.push(Subject::new("_", &oci::Digest::sha256(b"")));
+    }
+    Ok(found)
 }

@@ -1,5 +1,6 @@
 //! Writing results: to registries, archives, directories.
 mod archive;
+mod attest;
 mod early;
 mod files;
 mod push;
@@ -18,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use archive::load;
+pub(crate) use attest::Attached;
 pub(crate) use early::{BlobSource, Early};
 pub(crate) use files::write_files;
 
@@ -31,14 +33,22 @@ pub(crate) struct Export<'a> {
 /// The image as a whole: one manifest, or an index of several.
 pub(crate) struct Whole {
     pub(crate) images: Vec<BuiltImage>,
-    /// For several platforms.
+    /// What is said about them.
+    pub(crate) attached: Vec<Attached>,
+    /// For several platforms, and where there are attestations.
     pub(crate) index: Option<(Descriptor, Vec<u8>)>,
     /// Annotations of the entry in a layout's index.
     pub(crate) index_annotations: BTreeMap<String, String>,
 }
 
 impl Whole {
-    pub(crate) fn new(images: Vec<BuiltImage>, multi: bool, oci: bool, annotations: &[Annotation]) -> Self {
+    pub(crate) fn new(
+        images: Vec<BuiltImage>,
+        multi: bool,
+        oci: bool,
+        annotations: &[Annotation],
+        attached: Vec<Attached>,
+    ) -> Self {
         let chosen = |level: AnnotationLevel| {
             annotations
                 .iter()
@@ -48,15 +58,22 @@ impl Whole {
         };
         let index_annotations = chosen(AnnotationLevel::IndexDescriptor);
         let at_index = chosen(AnnotationLevel::Index);
-        if !multi && at_index.is_empty() {
-            return Self { images, index: None, index_annotations };
+        if !multi && at_index.is_empty() && attached.is_empty() {
+            return Self { images, attached, index: None, index_annotations };
         }
-        let mut index = Index::new(images.iter().map(|i| i.descriptor.clone()).collect(), oci);
+        let entries = images.iter().map(|i| &i.descriptor).chain(attached.iter().map(|a| &a.descriptor));
+        let mut index = Index::new(entries.cloned().collect(), oci);
         index.annotations = at_index;
         let bytes = serde_json::to_vec_pretty(&index).unwrap_or_default();
         let kind = if oci { media_type::OCI_INDEX } else { media_type::DOCKER_LIST };
         let descriptor = Descriptor::of(kind, &bytes);
-        Self { images, index: Some((descriptor, bytes)), index_annotations }
+        Self { images, attached, index: Some((descriptor, bytes)), index_annotations }
+    }
+
+    /// What is attested about an image of this digest.
+    pub(crate) fn statements_about(&self, digest: &oci::Digest) -> Vec<::attest::statement::Statement> {
+        let all = self.attached.iter().flat_map(|a| &a.statements);
+        all.filter(|statement| statement.is_about(digest)).cloned().collect()
     }
 
     /// What a name points to.
@@ -96,6 +113,12 @@ impl Export<'_> {
         for image in &whole.images {
             store.put_blob(&image.config)?;
             store.put_blob(&image.manifest)?;
+        }
+        for attached in &whole.attached {
+            store.put_blob(&attached.manifest)?;
+            for (_, bytes) in &attached.blobs {
+                store.put_blob(bytes)?;
+            }
         }
         if let Some((_, bytes)) = &whole.index {
             store.put_blob(bytes)?;

@@ -2,7 +2,7 @@
 use super::{Export, Whole};
 use crate::error::{BuildError, Kind, Result};
 use crate::event::Event;
-use crate::image::{BuiltImage, ImageLayer};
+use crate::image::ImageLayer;
 use crate::images::registry_error;
 use crate::plan::ImageOrigin;
 use crate::request::Output;
@@ -29,6 +29,10 @@ impl Export<'_> {
             for image in &whole.images {
                 let by_digest = name.with_digest(image.descriptor.digest.clone());
                 self.manifest(&by_digest, &image.descriptor, &image.manifest)?;
+            }
+            for attached in &whole.attached {
+                let by_digest = name.with_digest(attached.descriptor.digest.clone());
+                self.manifest(&by_digest, &attached.descriptor, &attached.manifest)?;
             }
             let top = whole.top();
             let bytes = match &whole.index {
@@ -57,14 +61,19 @@ impl Export<'_> {
     fn push_blobs(&self, whole: &Whole, name: &Reference) -> Result<()> {
         enum Job<'b> {
             Layer(&'b ImageLayer),
-            Config(&'b BuiltImage),
+            Bytes(&'b Descriptor, &'b [u8]),
         }
         let mut seen = HashSet::new();
         let mut jobs: Vec<Job<'_>> = Vec::new();
         for image in &whole.images {
             jobs.extend(image.layers.iter().filter(|l| seen.insert(l.descriptor.digest.clone())).map(Job::Layer));
             if seen.insert(image.config_descriptor.digest.clone()) {
-                jobs.push(Job::Config(image));
+                jobs.push(Job::Bytes(&image.config_descriptor, &image.config));
+            }
+        }
+        for (descriptor, bytes) in whole.attached.iter().flat_map(|a| &a.blobs) {
+            if seen.insert(descriptor.digest.clone()) {
+                jobs.push(Job::Bytes(descriptor, bytes));
             }
         }
         jobs.reverse();
@@ -78,7 +87,7 @@ impl Export<'_> {
                         let Some(job) = job else { return };
                         let result = match job {
                             Job::Layer(layer) => self.push_layer(name, layer),
-                            Job::Config(image) => self.push_bytes(name, &image.config_descriptor, &image.config),
+                            Job::Bytes(descriptor, bytes) => self.push_bytes(name, descriptor, bytes),
                         };
                         if let Err(error) = result {
                             queue.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -71,6 +71,9 @@ pub(crate) struct BuildArgs {
     /// Set a label of the image
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Output")]
     pub(crate) label: Vec<String>,
+    /// Describe the image from the git repository of the context: labels, annotations or both (the default)
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "both", help_heading = "Output")]
+    pub(crate) git_metadata: Option<String>,
     /// Add an annotation: [manifest|index|manifest-descriptor|index-descriptor[PLATFORM][,…]:]KEY=VALUE
     #[arg(long, value_name = "SPEC", help_heading = "Output")]
     pub(crate) annotation: Vec<String>,
@@ -95,8 +98,8 @@ pub(crate) struct BuildArgs {
     /// Attach an attestation: type=sbom|provenance[,KEY=VALUE…]
     #[arg(long, value_name = "SPEC", help_heading = "Output")]
     pub(crate) attest: Vec<String>,
-    /// Short for --attest=type=provenance
-    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Output")]
+    /// Attest how the image was made: true, false, min or max (short for --attest=type=provenance)
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Output")]
     pub(crate) provenance: Option<String>,
     /// Short for --attest=type=sbom
     #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Output")]

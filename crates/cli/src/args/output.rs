@@ -14,6 +14,7 @@ const IMAGE_KEYS: &[&str] = &[
     "force-compression",
     "name",
     "name-canonical",
+    "oci-artifact",
     "oci-mediatypes",
     "push",
     "push-by-digest",
@@ -27,6 +28,7 @@ const LAYOUT_KEYS: &[&str] = &[
     "dest",
     "force-compression",
     "name",
+    "oci-artifact",
     "oci-mediatypes",
     "rewrite-timestamp",
     "tar",
@@ -88,6 +90,7 @@ pub(crate) fn empty(kind: OutputKind) -> Output {
         platform_split: None,
         annotations: Vec::new(),
         insecure: false,
+        oci_artifact: false,
     }
 }
 
@@ -122,6 +125,7 @@ fn apply(output: &mut Output, key: &str, value: &str) -> Result<(), String> {
         "push-by-digest" => output.push_by_digest = bool_of()?,
         "name-canonical" => output.name_canonical = bool_of()?,
         "force-compression" => output.force_compression = bool_of()?,
+        "oci-artifact" => output.oci_artifact = bool_of()?,
         "oci-mediatypes" => output.oci_mediatypes = Some(bool_of()?),
         "rewrite-timestamp" => output.rewrite_timestamp = bool_of()?,
         "tar" => output.tar = bool_of()?,
@@ -313,7 +317,7 @@ mod tests {
         type=local,dest=-: type=local writes a directory, not standard output; use type=tar,dest=-
         type=tarball,dest=x: there is no output type "tarball"; known are image, registry, oci, docker, tar, local
         dest=x,name=y: type= is missing; write type=local,dest=DIRECTORY, or the directory alone
-        type=image,dest=x: type=image has no key "dest"; known are annotation, compression, compression-level, force-compression, name, name-canonical, oci-mediatypes, push, push-by-digest, registry.insecure, rewrite-timestamp
+        type=image,dest=x: type=image has no key "dest"; known are annotation, compression, compression-level, force-compression, name, name-canonical, oci-artifact, oci-mediatypes, push, push-by-digest, registry.insecure, rewrite-timestamp
         type=image,unpack=true: unpack= belongs to a daemon's image store; leave it out
         type=oci,tar=false: tar=false needs dest=DIRECTORY
         type=image,compression=lz4: there is no compression "lz4"; known are gzip, zstd, uncompressed

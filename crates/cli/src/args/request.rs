@@ -1,5 +1,7 @@
 //! From flags, settings and environment to a [`BuildRequest`]. Reads the file system only to see
 //! what a context is and to spool standard input.
+mod attest;
+mod git;
 mod inputs;
 mod later;
 mod secrets;
@@ -48,7 +50,7 @@ pub(crate) struct Plan {
 /// Reads all flags; the first one that is wrong is the error.
 pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<Plan> {
     args.refused.check()?;
-    later::refuse_attestations(args)?;
+    let attestations = attest::attestations(args, env)?;
     let (call, json) = call(args)?;
     if let Some(action) = args.on_error.as_deref()
         && action != "fail"
@@ -99,7 +101,7 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
         }
     }
     later::refuse_caches(&cache_from, &cache_to)?;
-    let request = BuildRequest {
+    let mut request = BuildRequest {
         context,
         dockerfile,
         named_contexts: args.build_context.iter().map(|text| context::named(text, env)).collect::<Result<_>>()?,
@@ -137,7 +139,11 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
         parallelism: settings.parallelism.value,
         cache_from,
         cache_to,
+        provenance: attestations.provenance,
+        vcs: BTreeMap::new(),
+        base_metadata: build::request::BaseMetadata::default(),
     };
+    git::describe(&mut request, args, env)?;
     Ok(Plan {
         request,
         call,

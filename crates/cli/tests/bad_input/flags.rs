@@ -357,11 +357,28 @@ fn a_cache_of_an_unknown_type() {
 }
 
 #[test]
-fn provenance_that_is_not_there_yet() {
-    insta::assert_snapshot!(Case::new().build("--provenance=mode=max ."), @r#"
+fn provenance_of_an_unknown_kind() {
+    insta::assert_snapshot!(Case::new().build("--provenance=mode=full ."), @r#"
     exit 2
-    error: --provenance=mode=max: attestations are not supported yet
-      hint: leave it out, or write --provenance=false
+    error: --provenance mode=full: there is no mode "full"; known are min, max
+    "#);
+    insta::assert_snapshot!(Case::new().build("--attest type=provenance,inline-only=true ."), @r#"
+    exit 2
+    error: --attest type=provenance,inline-only=true: provenance has no key "inline-only"; known are disabled, mode, version, builder-id, reproducible
+    "#);
+}
+
+#[test]
+fn git_metadata_without_a_repository() {
+    let case = || Case::new().file("Dockerfile", "FROM scratch\n");
+    insta::assert_snapshot!(case().build("--git-metadata=notes ."), @r#"
+    exit 2
+    error: --git-metadata notes: known are labels, annotations, both
+    "#);
+    insta::assert_snapshot!(case().build("--git-metadata ."), @r#"
+    exit 2
+    error: --git-metadata: DIR is in no git repository that git can read
+      hint: leave it out, or name labels and annotations with --label and --annotation
     "#);
 }
 
@@ -369,7 +386,7 @@ fn provenance_that_is_not_there_yet() {
 fn an_sbom_that_is_not_there_yet() {
     insta::assert_snapshot!(Case::new().build("--sbom ."), @r#"
     exit 2
-    error: --sbom=true: attestations are not supported yet
+    error: --sbom=true: SBOMs are not supported yet
       hint: leave it out, or write --sbom=false
     "#);
 }
