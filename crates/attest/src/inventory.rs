@@ -10,6 +10,7 @@ use crate::catalog::{Found, LayerScan, Note};
 use crate::package::{Evidence, OsRelease, Package, PackageType};
 use oci::{Digest, Platform};
 use serde::Serialize;
+use sha2::Digest as _;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The image that is described.
@@ -48,6 +49,33 @@ pub struct FileDigests {
     pub sha1: [u8; 20],
     /// SHA-256.
     pub sha256: [u8; 32],
+}
+
+/// Computes both digests of a file in one pass.
+#[derive(Default, Clone)]
+pub struct FileHasher {
+    sha1: sha1::Sha1,
+    sha256: sha2::Sha256,
+}
+
+impl std::fmt::Debug for FileHasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FileHasher")
+    }
+}
+
+impl FileHasher {
+    /// Adds content.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.sha1.update(bytes);
+        self.sha256.update(bytes);
+    }
+
+    /// The digests of all that was added.
+    #[must_use]
+    pub fn finish(self) -> FileDigests {
+        FileDigests { sha1: self.sha1.finalize().into(), sha256: self.sha256.finalize().into() }
+    }
 }
 
 /// A regular file of the merged tree.

@@ -109,7 +109,8 @@ impl<'a> ImageResolver<'a> {
         match self.client.resolve(reference) {
             Ok(descriptor) => {
                 if known.as_ref() != Some(&descriptor) {
-                    let record = NameRecord { descriptor: descriptor.clone(), seen: crate::time::now() };
+                    let record =
+                        NameRecord { name: name.clone(), descriptor: descriptor.clone(), seen: crate::time::now() };
                     self.store.put_name(&name, &record)?;
                 }
                 Ok(descriptor)
@@ -170,7 +171,7 @@ fn path_of(path: &Path) -> PathBuf {
 }
 
 /// Follows indexes to the manifest for a platform, and reads its config.
-fn select_manifest(
+pub(crate) fn select_manifest(
     top: &Descriptor,
     platform: &Platform,
     name: &str,

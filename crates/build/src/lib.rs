@@ -15,6 +15,7 @@
 //! | `cache` | external caches: what `--cache-from` and `--cache-to` name |
 //! | `image`, `export` | configs, manifests, registries, archives |
 //! | `provenance` | what a build tells about itself |
+//! | `inspect` | images that are there already: their layers, and what is in them |
 //! | `source`, `contexts` | where files come from |
 #![forbid(unsafe_code)]
 mod archive;
@@ -29,6 +30,7 @@ mod export;
 pub mod history;
 mod image;
 mod images;
+pub mod inspect;
 mod key;
 mod owners;
 mod paths;

@@ -89,6 +89,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
         Command::Explain(args) => commands::explain::run(&args, context),
         Command::History(args) => commands::history::run(&args, context),
         Command::Image(args) => commands::image::run(&args, context),
+        Command::Sbom(args) => commands::sbom::run(&args, context),
         Command::Login(args) => commands::login::run(&args, context),
         Command::Logout(args) => commands::logout::run(&args, context),
         Command::Registry(args) => commands::registry::run(&args, context),

@@ -2,7 +2,7 @@
 //!
 //! A catalogue says by path and first bytes which files it wants, and reads each by itself: what a layer holds is found
 //! in one pass over its tar, and nothing of the files is kept but what was found in them. What stands in several files
-//! (Debian's licences, a wheel's list of files) is a [`Note`], joined to the packages when all layers are known
+//! (Debian's licences, a wheel's list of files) is a note, joined to the packages when all layers are known
 //! ([`crate::inventory`]).
 //!
 //! Everything that is read here may be hostile. A file that cannot be understood is a warning that names it, and

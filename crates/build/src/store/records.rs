@@ -2,7 +2,7 @@
 use super::{LayerId, Store};
 use crate::error::{BuildError, Kind, Result};
 use crate::key::{Fields, Key};
-use oci::{Descriptor, Digest};
+use oci::{Descriptor, Digest, Index, Manifest, Reference};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs;
 use std::path::PathBuf;
@@ -25,6 +25,9 @@ pub(crate) struct StepRecord {
 /// What a name pointed to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct NameRecord {
+    /// The name; records of earlier versions have none.
+    #[serde(default)]
+    pub(crate) name: String,
     /// What the registry answered.
     pub(crate) descriptor: Descriptor,
     /// Seconds since 1970.
@@ -88,6 +91,29 @@ impl Store {
 
     pub(crate) fn put_name(&self, name: &str, record: &NameRecord) -> Result<()> {
         self.put_record(self.hashed("names", name), record)
+    }
+
+    /// Names of images that have this layer, as far as registries were asked for them.
+    pub(crate) fn origins(&self, layer: &Digest) -> Vec<Reference> {
+        let Ok(list) = fs::read_dir(self.root.join("names")) else { return Vec::new() };
+        let mut records: Vec<NameRecord> = list.flatten().filter_map(|e| self.record(e.path())).collect();
+        records.sort_by(|a, b| a.name.cmp(&b.name));
+        let manifest = |descriptor: &Descriptor| -> Option<Manifest> {
+            serde_json::from_slice(&self.read_blob(&descriptor.digest)?).ok()
+        };
+        let has = |descriptor: &Descriptor| {
+            manifest(descriptor).is_some_and(|manifest| manifest.layers.iter().any(|l| l.digest == *layer))
+        };
+        let found = records.iter().filter(|record| {
+            let index = oci::media_type::is_index(&record.descriptor.media_type)
+                .then(|| serde_json::from_slice::<Index>(&self.read_blob(&record.descriptor.digest)?).ok())
+                .flatten();
+            match index {
+                Some(index) => index.manifests.iter().any(has),
+                None => has(&record.descriptor),
+            }
+        });
+        found.filter_map(|record| record.name.parse().ok()).collect()
     }
 
     /// Names a built image.

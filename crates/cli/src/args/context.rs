@@ -103,8 +103,11 @@ pub(crate) fn named(text: &str, env: &Env) -> Result<(String, ContextSource)> {
     Ok((name, source))
 }
 
+/// A path, a tag, a digest.
+pub(crate) type LayoutParts<'a> = (&'a str, Option<String>, Option<Digest>);
+
 /// `PATH[:TAG][@DIGEST]`
-fn oci_layout(text: &str, env: &Env) -> std::result::Result<ContextSource, String> {
+pub(crate) fn layout_parts(text: &str) -> std::result::Result<LayoutParts<'_>, String> {
     let (rest, digest) = match text.rsplit_once('@') {
         Some((rest, digest)) => (rest, Some(digest.parse::<Digest>().map_err(|e| e.to_string())?)),
         None => (text, None),
@@ -116,6 +119,11 @@ fn oci_layout(text: &str, env: &Env) -> std::result::Result<ContextSource, Strin
     if path.is_empty() {
         return Err("oci-layout:// needs a path".into());
     }
+    Ok((path, tag, digest))
+}
+
+fn oci_layout(text: &str, env: &Env) -> std::result::Result<ContextSource, String> {
+    let (path, tag, digest) = layout_parts(text)?;
     let path: PathBuf = env.path(path);
     if !path.join("oci-layout").is_file() && !path.join("index.json").is_file() {
         return Err(format!("{} is no OCI layout: it has no file oci-layout", path.display()));

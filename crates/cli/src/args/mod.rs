@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Cache(crate::commands::cache::CacheArgs),
     /// Look at images in the store and in registries
     Image(crate::commands::image::ImageArgs),
+    /// List the packages in an image, with licences and the layers that brought them
+    Sbom(Box<crate::commands::sbom::SbomArgs>),
     /// Store credentials for a registry
     Login(crate::commands::login::LoginArgs),
     /// Remove credentials of a registry

@@ -12,6 +12,7 @@ pub(crate) mod image;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod registry;
+pub(crate) mod sbom;
 pub(crate) mod version;
 
 use crate::config::Settings;

@@ -462,7 +462,10 @@ fn entry_of(header: &Header, path: PathBuf, literal: bool) -> Result<(Entry, Con
 }
 
 /// The line of a layer's table for a header; nothing for the root and for what AUFS left.
-pub(crate) fn toc_item(header: &Header) -> Result<Option<TocItem>> {
+///
+/// # Errors
+/// Where the entry's name or link is not one that a layer may have.
+pub fn toc_item(header: &Header) -> Result<Option<TocItem>> {
     let Some(path) = entry_path(&header.path, false)? else { return Ok(None) };
     if let Some(item) = marker(&path)? {
         return Ok(Some(item));
