@@ -1,15 +1,21 @@
 //! What lies between a built image and the repository that deploys it. This crate knows no registry, no build and no
-//! database; its functions take texts and lists and give texts and lists.
+//! database; but for [`git`] and [`forge`] its functions take texts and lists and give texts and lists.
 //!
 //! - [`tags`]: the tag rules of docker/metadata-action, and which tags may move
 //! - [`version`]: ordering versions, the next one, choosing among a registry's tags
 //! - [`manifest`]: edits to kustomizations, Helm values, Kubernetes manifests, Flux markers, Argo CD Applications that
 //!   change only the addressed lines
-//! - [`yaml`]: what those edits stand on
+//! - [`git`]: those edits committed and pushed while others push too; [`forge`]: pull requests
+//! - [`synth`]: resources for Kargo, Kubernetes and Argo CD
+//! - [`yaml`]: what edits and resources stand on
 #![forbid(unsafe_code)]
 
+pub mod forge;
+pub mod git;
 pub mod image;
 pub mod manifest;
+pub mod secret;
+pub mod synth;
 pub mod tags;
 pub mod version;
 pub mod yaml;

@@ -79,3 +79,14 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+/// Expands `{{name}}` from a table; for messages that are made by template.
+pub(crate) fn expand(template: &str, values: &std::collections::BTreeMap<&str, String>) -> Result<String, String> {
+    let names: Vec<&str> = values.keys().copied().collect();
+    let value = |call: &template::Call| {
+        let value = values.get(call.name.as_str()).filter(|_| call.arguments.is_empty() && call.options.is_empty());
+        value.cloned().ok_or_else(|| format!("`{}` is unknown here; {}", call.name, suggestion(&call.name, &names)))
+    };
+    let parsed = template::Template::parse(template).map_err(|error| error.to_string())?;
+    parsed.render(value).map_err(|error| error.to_string())
+}

@@ -7,8 +7,10 @@
 //! - [`tree`]: the text as nodes with spans
 //! - [`edit`]: the changes
 //! - [`path`][]: `services[name=api].image.tag`
+//! - [`emit`]: new documents from JSON values
 //! - [`scalar`]: how a value is written so that every YAML reader takes it for a string
 pub mod edit;
+pub mod emit;
 pub mod path;
 pub mod scalar;
 pub mod tree;
