@@ -114,7 +114,7 @@ fn no_emulator(
     );
     let Some(machine) = machine else {
         return error.hint(format!(
-            "build on a machine of that architecture, or cross-compile: FROM --platform=$BUILDPLATFORM in the stages that RUN ({} is not known to qemu's user mode here)",
+            "build on a machine of that architecture, or cross-compile: FROM --platform=$BUILDPLATFORM in the stages that RUN (no emulator for {} is known here)",
             platform.architecture
         ));
     };

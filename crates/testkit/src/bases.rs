@@ -21,23 +21,40 @@ pub struct Base {
     pub name: &'static str,
     script: &'static str,
     args: &'static [&'static str],
+    /// Where it is not this machine's: an architecture in the words of images.
+    architecture: Option<&'static str>,
 }
 
 /// One static program, links for its applets, a few users and groups: the base of the table of Dockerfiles.
-pub const BUSYBOX: Base = Base { name: "busybox", script: "busybox.sh", args: &[] };
+pub const BUSYBOX: Base = Base { name: "busybox", script: "busybox.sh", args: &[], architecture: None };
 /// A small Debian 12 with apt.
-pub const DEBIAN: Base = Base { name: "debian", script: "debian.sh", args: &["bookworm", "ca-certificates"] };
+pub const DEBIAN: Base =
+    Base { name: "debian", script: "debian.sh", args: &["bookworm", "ca-certificates"], architecture: None };
 /// Debian 12 with Node and npm.
-pub const NODE: Base =
-    Base { name: "node", script: "debian.sh", args: &["bookworm", "ca-certificates", "nodejs", "npm"] };
+pub const NODE: Base = Base {
+    name: "node",
+    script: "debian.sh",
+    args: &["bookworm", "ca-certificates", "nodejs", "npm"],
+    architecture: None,
+};
 /// Debian 12 with Python, venv and pip.
 pub const PYTHON: Base = Base {
     name: "python",
     script: "debian.sh",
     args: &["bookworm", "ca-certificates", "python3", "python3-pip", "python3-venv"],
+    architecture: None,
 };
 /// Debian 12 with a C compiler.
-pub const GCC: Base = Base { name: "gcc", script: "debian.sh", args: &["bookworm", "gcc", "libc6-dev", "make"] };
+pub const GCC: Base =
+    Base { name: "gcc", script: "debian.sh", args: &["bookworm", "gcc", "libc6-dev", "make"], architecture: None };
+
+/// A small Debian 12 with apt for arm64. No program of it has run: it is unpacked.
+pub const DEBIAN_ARM64: Base = Base {
+    name: "debian-arm64",
+    script: "debian-foreign.sh",
+    args: &["arm64", "bookworm", "apt", "ca-certificates", "debian-archive-keyring"],
+    architecture: Some("arm64"),
+};
 
 impl Base {
     /// The image as an OCI layout, made now if no earlier run did.
@@ -49,7 +66,8 @@ impl Base {
             let scratch = work.join("scratch");
             fs::create_dir_all(&scratch).map_err(Error::at(scratch.display()))?;
             run(tool("sh", "dash")?.arg(&recipe).arg(&scratch).args(self.args))?;
-            pack(&scratch, &work.join("layout"), self.name).map_err(Error::at(self.name))?;
+            pack(&scratch, &work.join("layout"), self.name, self.architecture.unwrap_or_else(architecture))
+                .map_err(Error::at(self.name))?;
             fs::remove_dir_all(&scratch).map_err(Error::at(scratch.display()))
         })
         .map(|directory| directory.join("layout"))
@@ -86,7 +104,7 @@ pub(crate) fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result
 }
 
 /// An image of one layer.
-fn pack(scratch: &Path, target: &Path, name: &str) -> io::Result<()> {
+fn pack(scratch: &Path, target: &Path, name: &str, architecture: &str) -> io::Result<()> {
     let layout = Layout::create(target)?;
     let tar = scratch.join("rootfs.tar");
     let mut digester = oci::Digester::new();
@@ -99,7 +117,7 @@ fn pack(scratch: &Path, target: &Path, name: &str) -> io::Result<()> {
     let layer = Descriptor::of(media_type::OCI_LAYER_GZIP, &bytes);
 
     let config: Config = serde_json::from_slice(&fs::read(scratch.join("config.json"))?)?;
-    let mut image = ImageConfig::scratch(&Platform::new("linux", architecture(), None));
+    let mut image = ImageConfig::scratch(&Platform::new("linux", architecture, None));
     image.created = Some("2023-11-14T22:13:20Z".to_owned());
     image.config = config;
     image.rootfs.diff_ids = vec![diff_id];
@@ -126,6 +144,38 @@ pub fn architecture() -> &'static str {
         "aarch64" => "arm64",
         other => other,
     }
+}
+
+/// Pushes several layouts of one image each as one index: what a base image for several platforms is.
+pub fn push_index(registry: &Registry, name: &str, layouts: &[PathBuf]) -> Result<()> {
+    let work = tempfile::tempdir().map_err(Error::at("tempdir"))?;
+    let make = || -> io::Result<PathBuf> {
+        let layout = Layout::create(work.path().join("layout"))?;
+        let mut entries = Vec::new();
+        for source in layouts {
+            let source = Layout::open(source)?;
+            let mut entry =
+                source.index()?.manifests.into_iter().next().ok_or_else(|| io::Error::other("an empty layout"))?;
+            let bytes = source.read_blob(&entry.digest)?;
+            let manifest: Manifest = serde_json::from_slice(&bytes)?;
+            let image: ImageConfig = serde_json::from_slice(&source.read_blob(&manifest.config.digest)?)?;
+            for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+                layout.copy_blob(&blob.digest, File::open(source.blob_path(&blob.digest))?)?;
+            }
+            layout.write_blob(&bytes)?;
+            entry.annotations.clear();
+            entry.platform = Some(Platform::new(&image.os, &image.architecture, image.variant.as_deref()));
+            entries.push(entry);
+        }
+        let bytes = serde_json::to_vec(&Index::new(entries, true))?;
+        layout.write_blob(&bytes)?;
+        let mut entry = Descriptor::of(media_type::OCI_INDEX, &bytes);
+        entry.annotations.insert(REF_NAME.to_owned(), "latest".to_owned());
+        layout.set_index(&Index::new(vec![entry], true))?;
+        Ok(layout.root().to_owned())
+    };
+    let layout = make().map_err(Error::at(name))?;
+    registry.push_layout(&layout, name)
 }
 
 /// Pushes an image made of a base and more layers: each file of `layers`, by name, is a tar.

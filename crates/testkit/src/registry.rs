@@ -124,7 +124,14 @@ impl Registry {
     /// Pushes an image layout under a name such as `library/busybox:latest`.
     pub fn push_layout(&self, layout: &Path, name: &str) -> Result<()> {
         let mut command = self.skopeo()?;
-        command.args(["copy", "--quiet", "--insecure-policy", "--preserve-digests", "--dest-tls-verify=false"]);
+        command.args([
+            "copy",
+            "--quiet",
+            "--all",
+            "--insecure-policy",
+            "--preserve-digests",
+            "--dest-tls-verify=false",
+        ]);
         if let Some((user, password)) = &self.options.auth {
             command.arg(format!("--dest-creds={user}:{password}"));
         }
