@@ -28,7 +28,7 @@ pub(crate) struct Context<'a> {
 /// Parses and runs; the only place that turns errors into text and exit codes. The process must
 /// have a single thread still.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
-    let cli = match parse(args, env) {
+    let cli = match parse(commands::executor::arguments(args), env) {
         Ok(cli) => cli,
         Err(code) => return code,
     };
@@ -51,6 +51,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCo
 fn enter_namespace(command: &Command, env: &Env, ui: Ui) -> Entered {
     let asked = match command {
         Command::Build(args) => args.place.isolation.as_deref(),
+        Command::Executor(args) => args.place.isolation.as_deref(),
         // What it tries must be tried where builds would happen.
         Command::Doctor(_) => None,
         _ => return Entered::NotNeeded,
@@ -83,6 +84,8 @@ fn enter_namespace(command: &Command, env: &Env, ui: Ui) -> Entered {
 fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
     match command {
         Command::Build(args) => commands::build::run(&args, context),
+        Command::Executor(args) => commands::executor::run(&args, context),
+        Command::Man(args) => commands::man::run(&args, context),
         Command::Check(args) => commands::check::run(&args, context),
         Command::Doctor(args) => commands::doctor::run(&args, context),
         Command::Cache(args) => commands::cache::run(&args, context),

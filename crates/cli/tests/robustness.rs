@@ -8,6 +8,8 @@
 mod cache;
 #[path = "robustness/concurrency.rs"]
 mod concurrency;
+#[path = "robustness/executor.rs"]
+mod executor;
 #[path = "robustness/explain.rs"]
 mod explain;
 #[path = "robustness/faults.rs"]

@@ -153,6 +153,9 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "ACTION", help_heading = "RUN steps")]
     pub(crate) on_error: Option<String>,
 
+    /// An archive as the context, instead of the argument.
+    #[arg(skip)]
+    pub(crate) archive: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
     #[command(flatten)]

@@ -83,6 +83,10 @@ pub(crate) enum Command {
     Config(crate::commands::config::ConfigArgs),
     /// Print a completion script for a shell
     Completions(crate::commands::completions::CompletionsArgs),
+    /// Print the manual page, or write one for every command into a directory
+    Man(crate::commands::man::ManArgs),
+    /// Build with kaniko's flags
+    Executor(Box<crate::commands::executor::ExecutorArgs>),
     /// Print the version
     Version(crate::commands::version::VersionArgs),
 }

@@ -13,6 +13,11 @@ use crate::report;
 use crate::trace;
 
 pub(crate) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
+    perform(args, context).map(drop)
+}
+
+/// Builds, and gives what it came to; nothing where `--call` asked for something else.
+pub(super) fn perform(args: &BuildArgs, context: &Context<'_>) -> Result<Option<BuildResult>> {
     let flags = Flags {
         place: Some(&args.place),
         registries: Some(&args.registries),
@@ -38,7 +43,7 @@ pub(crate) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
         }
     }
     if plan.call != Call::Build {
-        return super::call::run(&plan, &engine, context);
+        return super::call::run(&plan, &engine, context).map(|()| None);
     }
     let (reporter, events) = Reporter::start(mode, context.ui.colour, Box::new(std::io::stderr()));
     let result = build(&engine, &plan.request, &events, context);
@@ -52,7 +57,8 @@ pub(crate) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
     // What the build says counts more than that its trace could not be written.
     let result = result?;
     traced?;
-    finish(&plan, mode, &result, context)
+    finish(&plan, mode, &result, context)?;
+    Ok(Some(result))
 }
 
 /// `--timings` and `--trace`, however the build ended.
@@ -158,7 +164,7 @@ fn metadata(result: &BuildResult) -> serde_json::Value {
 }
 
 /// Writes a small file whole or not at all.
-fn write(path: &std::path::Path, bytes: &[u8], flag: &str) -> Result<()> {
+pub(super) fn write(path: &std::path::Path, bytes: &[u8], flag: &str) -> Result<()> {
     use std::io::Write;
     let dir = path.parent().unwrap_or(std::path::Path::new("."));
     let fail =

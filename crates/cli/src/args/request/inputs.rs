@@ -13,6 +13,10 @@ pub(super) fn inputs(
     args: &BuildArgs,
     env: &Env,
 ) -> Result<(Context, Option<DockerfileSource>, Option<tempfile::TempDir>)> {
+    if let Some(archive) = &args.archive {
+        let dockerfile = args.file.as_deref().filter(|file| !file.is_empty()).map(|f| DockerfileSource::Path(f.into()));
+        return Ok((Context::Stdin(archive.clone()), dockerfile, None));
+    }
     let Some(text) = args.context.as_deref() else {
         return Err(CliError::usage("the build context is missing")
             .hint("name the directory with the files to build from; here: cooperage build .")
