@@ -4,7 +4,7 @@ use crate::contexts::{Fetcher, NamedTrees};
 use crate::error::{BuildError, Diagnostics, Kind, Result};
 use crate::event::{Event, Events, Outcome};
 use crate::exec::{Executor, Slots};
-use crate::export::{Attached, Early, Export, Whole, load, write_files};
+use crate::export::{Attached, Early, Export, Sboms, Whole, load, write_files};
 use crate::history::Recorder;
 use crate::image::{BuiltImage, ImageOptions, assemble};
 use crate::images::ImageResolver;
@@ -263,6 +263,10 @@ impl Engine {
             );
             events.send(Event::Warning { id: None, message });
         }
+        if request.sbom.is_some() && loaded.text.contains("BUILDKIT_SBOM_SCAN_") {
+            let message = "BUILDKIT_SBOM_SCAN_…: the SBOM lists the final image alone, not stages or the context";
+            events.send(Event::Warning { id: None, message: message.to_owned() });
+        }
         let history = Recorder::new(Arc::clone(&self.store), request, &loaded.name, &loaded.text);
         let result = self
             .build_plans(request, events, stop, &fetcher, &file, &loaded, &history, &timeline, &located, loading, used);
@@ -404,6 +408,8 @@ impl Engine {
         }
         let mut built: Option<(Whole, Vec<oci::Reference>)> = None;
         let mut loaded = None;
+        let made = results.iter().map(|_| std::cell::OnceCell::new()).collect();
+        let sboms = Sboms { request: request.sbom.as_ref(), layers, results, events, vertices, epoch, made };
         for (output, title) in outputs {
             let line = vertices.start(events, title, None, &[]);
             let export = Export { layers, line, cancelled };
@@ -412,7 +418,7 @@ impl Engine {
                 if matches!(output.kind, OutputKind::Tar | OutputKind::Local) {
                     let chains: Vec<(Platform, Vec<ChainLayer>)> =
                         results.iter().map(|(p, _, r)| (p.clone(), r.chain.clone())).collect();
-                    return write_files(&export, &output, &chains, captured, epoch);
+                    return write_files(&export, &output, &chains, captured, &sboms, epoch);
                 }
                 let options = settings.image_options(request, &output);
                 let mut images: Vec<BuiltImage> = Vec::new();
@@ -424,13 +430,13 @@ impl Engine {
                 }
                 let multi = request.platforms.len() > 1;
                 let statements = if output.kind == OutputKind::Docker {
-                    if !captured.is_empty() {
+                    if !captured.is_empty() || request.sbom.is_some() {
                         let message = "a Docker archive carries no attestations; -o type=oci does".to_owned();
                         events.send(Event::Warning { id: None, message });
                     }
                     Vec::new()
                 } else {
-                    statements(&images, captured, &names)
+                    statements(&images, captured, &sboms, &names)?
                 };
                 let attached = images
                     .iter()
@@ -559,9 +565,18 @@ impl Engine {
 fn statements(
     images: &[BuiltImage],
     captured: &[Captured],
+    sboms: &Sboms<'_>,
     names: &[oci::Reference],
-) -> Vec<Vec<attest::statement::Statement>> {
-    images.iter().zip(captured).map(|(image, captured)| vec![captured.about_image(image, names)]).collect()
+) -> Result<Vec<Vec<attest::statement::Statement>>> {
+    if captured.is_empty() && sboms.request.is_none() {
+        return Ok(Vec::new());
+    }
+    let about = |(number, image): (usize, &BuiltImage)| {
+        let mut all: Vec<_> = sboms.about_image(number, image, names)?.into_iter().collect();
+        all.extend(captured.get(number).map(|captured| captured.about_image(image, names)));
+        Ok(all)
+    };
+    images.iter().enumerate().map(about).collect()
 }
 
 /// BuildKit's checks: warnings, and with `# check=error=true` the end of the build.
@@ -669,7 +684,7 @@ impl Settings {
     fn image_options(&self, request: &BuildRequest, output: &Output) -> ImageOptions {
         // docker load knows no OCI types in old versions; everything else gets OCI unless it is told otherwise.
         // Attestations are OCI manifests, so the index that lists them is one as well (as BuildKit has it).
-        let attested = request.provenance.is_some() && output.kind != OutputKind::Docker;
+        let attested = (request.provenance.is_some() || request.sbom.is_some()) && output.kind != OutputKind::Docker;
         let oci = attested || output.oci_mediatypes.unwrap_or(output.kind != OutputKind::Docker);
         let mut annotations = request.annotations.clone();
         annotations.extend(output.annotations.iter().cloned());

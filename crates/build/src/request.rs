@@ -69,6 +69,8 @@ pub struct BuildRequest {
     pub cache_to: Vec<CacheTarget>,
     /// `--provenance`; `None` for none.
     pub provenance: Option<ProvenanceRequest>,
+    /// `--sbom`; `None` for none.
+    pub sbom: Option<SbomRequest>,
     /// What the caller found out about the repository of a local context: `source`, `revision`,
     /// `localdir:context`, …
     pub vcs: BTreeMap<String, String>,
@@ -83,6 +85,13 @@ pub struct BaseMetadata {
     pub labels: bool,
     /// As annotations of the manifest.
     pub annotations: bool,
+}
+
+/// `--sbom`, `--attest type=sbom`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SbomRequest {
+    /// `files=`: which files it lists.
+    pub files: attest::sbom::Files,
 }
 
 /// `--provenance`, `--attest type=provenance`

@@ -239,6 +239,17 @@ impl Layers {
         apply().inspect_err(|error| self.note_broken(&layer.id(), error))
     }
 
+    /// Hands over the inflated tar of a layer, which must be read to its end. What is fetched for it is kept.
+    pub(crate) fn read_tar(
+        &self,
+        layer: &ChainLayer,
+        take: &mut dyn FnMut(Box<dyn Read + Send>) -> Result<()>,
+    ) -> Result<()> {
+        let mut reader = self.open(layer, false, None)?;
+        let read = take(reader.take_tar()).and_then(|()| reader.finish(&self.store).map(|_| ()));
+        read.inspect_err(|error| self.note_broken(&layer.id(), error))
+    }
+
     /// Makes sure that a base layer is known to the store.
     pub(crate) fn directory_or_toc(&self, layer: &ChainLayer, at: Option<VertexId>) -> Result<()> {
         self.toc(layer, at).map(|_| ())

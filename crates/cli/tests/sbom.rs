@@ -381,3 +381,45 @@ fn what_is_no_image_is_refused() {
     For more information, try '--help'.
     "#);
 }
+
+#[test]
+fn a_build_attaches_what_is_in_its_images() {
+    let place = Place::new();
+    small(&place);
+    let dockerfile = fs::read_to_string(place.path("context/Dockerfile")).unwrap();
+    let outputs = ["-o", "type=oci,dest=attested,tar=false", "-o", "files", "-o", "type=docker,dest=plain.tar"];
+    place.file("Dockerfile", dockerfile);
+    let mut words = vec!["build", "context", "--sbom", "-t", "example.org/app:2"];
+    words.extend(outputs);
+    let output = place.output(&words);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a Docker archive carries no attestations"));
+    let blob = |descriptor: &Value| -> Value {
+        let digest = descriptor["digest"].as_str().unwrap().replace(':', "/");
+        serde_json::from_slice(&fs::read(place.path("attested/blobs").join(digest)).unwrap()).unwrap()
+    };
+    let top: Value = serde_json::from_slice(&fs::read(place.path("attested/index.json")).unwrap()).unwrap();
+    let index = blob(&top["manifests"][0]);
+    let (image, attestation) = (&index["manifests"][0], &index["manifests"][1]);
+    assert_eq!(attestation["annotations"]["vnd.docker.reference.type"], "attestation-manifest");
+    assert_eq!(attestation["annotations"]["vnd.docker.reference.digest"], image["digest"]);
+    let layer = &blob(attestation)["layers"][0];
+    assert_eq!(layer["annotations"]["in-toto.io/predicate-type"], "https://spdx.dev/Document");
+    let statement = blob(layer);
+    assert_eq!(statement["predicateType"], "https://spdx.dev/Document");
+    let hex = statement["subject"][0]["digest"]["sha256"].as_str().unwrap();
+    assert_eq!(Some(format!("sha256:{hex}").as_str()), image["digest"].as_str());
+    // What the build says of the image is what the command says.
+    let output = place.output(&["sbom", "attested", "--format", "spdx-json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(statement["predicate"] == document, "{document:#}");
+    let beside: Value = serde_json::from_slice(&fs::read(place.path("files/sbom.spdx.json")).unwrap()).unwrap();
+    let names = |document: &Value| {
+        let packages = document["packages"].as_array().unwrap().iter();
+        packages
+            .filter(|p| p["SPDXID"].as_str().unwrap().starts_with("SPDXRef-Package"))
+            .map(|p| p["SPDXID"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&beside["predicate"]), names(&document));
+    assert_eq!(names(&document).len(), 3);
+}

@@ -1,12 +1,12 @@
 //! `type=local` and `type=tar`: the files of the result.
-use super::{Export, to_destination};
+use super::{Export, Sboms, to_destination};
 use crate::copy::{Destination, Selection, Wanted, select, write};
 use crate::error::{BuildError, Kind, Result};
 use crate::provenance::Captured;
 use crate::request::{Output, OutputKind};
 use crate::snapshot::{ChainLayer, layer_error, open_dir};
 use crate::tree::{Bytes, SingleTree, Tree, builder_time};
-use attest::statement::Subject;
+use attest::statement::{Statement, Subject};
 use layer::{ApplyOptions, Owners, TarWriter, Whiteouts};
 use oci::Platform;
 use std::io::{BufWriter, Write};
@@ -21,6 +21,7 @@ pub(crate) fn write_files(
     output: &Output,
     results: &[(Platform, Vec<ChainLayer>)],
     captured: &[Captured],
+    sboms: &Sboms<'_>,
     epoch: Option<i64>,
 ) -> Result<()> {
     let dest = output
@@ -32,15 +33,22 @@ pub(crate) fn write_files(
     let mut all = Vec::new();
     for (platform, chain) in results {
         let tree: Arc<dyn Tree> = export.layers.tree(chain, "the result", Some(export.line))?;
-        let attestations = match captured.get(all.len()) {
-            Some(captured) => {
-                let bytes = captured.about_files(subjects(&tree)?).to_bytes();
-                let (size, time) = (bytes.len() as u64, builder_time(epoch));
-                let file = SingleTree::new("provenance.json", 0o644, size, time, Bytes::Memory(bytes.into()));
-                vec![("provenance.json", Arc::new(file) as Arc<dyn Tree>)]
-            }
-            None => Vec::new(),
+        let number = all.len();
+        let mut attestations = Vec::new();
+        let mut attest = |name: &'static str, statement: Statement| {
+            let bytes = statement.to_bytes();
+            let (size, time) = (bytes.len() as u64, builder_time(epoch));
+            let file = SingleTree::new(name, 0o644, size, time, Bytes::Memory(bytes.into()));
+            attestations.push((name, Arc::new(file) as Arc<dyn Tree>));
         };
+        if sboms.request.is_some()
+            && let Some(statement) = sboms.about_files(number, subjects(&tree)?)?
+        {
+            attest("sbom.spdx.json", statement);
+        }
+        if let Some(captured) = captured.get(number) {
+            attest("provenance.json", captured.about_files(subjects(&tree)?));
+        }
         all.push((prefix(platform), tree, attestations));
     }
     let pack = |out: &mut dyn Write, clamp: Option<i64>| -> Result<()> {

@@ -4,6 +4,7 @@ mod attest;
 mod early;
 mod files;
 mod push;
+mod sbom;
 
 use crate::error::Result;
 use crate::event::VertexId;
@@ -22,6 +23,7 @@ pub(crate) use archive::load;
 pub(crate) use attest::Attached;
 pub(crate) use early::{BlobSource, Early};
 pub(crate) use files::write_files;
+pub(crate) use sbom::Sboms;
 
 /// What exporters share.
 pub(crate) struct Export<'a> {

@@ -8,3 +8,4 @@ mod scan;
 
 pub use image::{ImageLocation, OpenImage, OpenLayer, OpenOptions, open};
 pub use scan::{InventoryOptions, inventory};
+pub(crate) use scan::{Layered, instructions, inventory_of};

@@ -15,8 +15,8 @@ use layer::apply::{Limits, toc_item};
 use layer::codec::ReadAhead;
 use layer::tar_reader::{Header, TarReader};
 use layer::{Kind as Object, Node, Toc, TocItem, View};
-use oci::ImageConfig;
-use std::io::Write;
+use oci::{Digest, ImageConfig};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +36,19 @@ const IN_MEMORY: usize = 16 << 20;
 const HEAD: usize = 64;
 const PIECE: usize = 256 << 10;
 
+/// What a layer is known to be before it is read.
+pub(crate) type Known = Option<LayerFacts>;
+/// Takes the tar of a layer and reads it to its end.
+pub(crate) type Take<'a> = &'a mut dyn FnMut(Box<dyn Read + Send>) -> Result<()>;
+
+/// Layers to be read, wherever they are.
+pub(crate) struct Layered<'a> {
+    /// What is known of them; the diff ID is checked.
+    pub(crate) layers: Vec<Known>,
+    /// Gives the inflated tar of the layer with this number.
+    pub(crate) read: &'a (dyn Fn(usize, Take<'_>) -> Result<()> + Sync),
+}
+
 /// Reads all layers of an image and tells what it holds.
 ///
 /// # Errors
@@ -43,14 +56,36 @@ const PIECE: usize = 256 << 10;
 /// it is in [`Inventory::warnings`].
 pub fn inventory(image: &OpenImage, options: &InventoryOptions) -> Result<Inventory> {
     let instructions = instructions(&image.config, image.layers.len());
-    let facts = image.layers.iter().zip(instructions).map(|(layer, instruction)| LayerFacts {
-        diff_id: layer.diff_id.clone(),
-        digest: layer.descriptor.as_ref().map(|d| d.digest.clone()),
-        instruction,
+    let layers = image.layers.iter().zip(instructions).map(|(layer, instruction)| {
+        let digest = layer.descriptor.as_ref().map(|d| d.digest.clone());
+        Some(LayerFacts { diff_id: layer.diff_id.clone(), digest, instruction })
     });
-    let facts: Vec<LayerFacts> = facts.collect();
-    let (mut tocs, mut scans, mut digests) = (Vec::new(), Vec::new(), Vec::new());
-    for read in read_all(image, options)? {
+    let read = |number: usize, take: Take<'_>| {
+        let layer = &image.layers[number];
+        let context = |e: BuildError| e.context(format!("layer {} of {}", layer.diff_id.short(), image.name));
+        if is_foreign(layer) {
+            return Err(context(BuildError::new(Kind::Input, "it is a foreign layer, which registries do not hold")));
+        }
+        let tar = layer::decompress(image.layer(number).map_err(context)?).map_err(damaged).map_err(context)?;
+        take(tar).map_err(context)
+    };
+    let about = ImageFacts {
+        name: image.name.clone(),
+        digest: image.digest.clone(),
+        config: image.config_digest.clone(),
+        platform: image.platform(),
+    };
+    inventory_of(&Layered { layers: layers.collect(), read: &read }, about, options)
+}
+
+/// Reads layers and tells what they hold together.
+pub(crate) fn inventory_of(layered: &Layered<'_>, image: ImageFacts, options: &InventoryOptions) -> Result<Inventory> {
+    let (mut facts, mut tocs, mut scans, mut digests) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (read, known) in read_all(layered, options)?.into_iter().zip(&layered.layers) {
+        facts.push(match known {
+            Some(known) => known.clone(),
+            None => LayerFacts { diff_id: read.diff_id, digest: None, instruction: None },
+        });
         tocs.push(Arc::new(read.toc));
         scans.push(read.scan);
         digests.push(read.digests);
@@ -58,39 +93,39 @@ pub fn inventory(image: &OpenImage, options: &InventoryOptions) -> Result<Invent
     let view = View::of(tocs);
     let mut files = Vec::new();
     walk(&view, &digests, &mut files);
-    let about = ImageFacts {
-        name: image.name.clone(),
-        digest: image.digest.clone(),
-        config: image.config_digest.clone(),
-        platform: image.platform(),
-    };
-    Ok(merge(about, facts, scans, files, &Merged(view)))
+    Ok(merge(image, facts, scans, files, &Merged(view)))
 }
 
 /// What one layer gave.
 struct LayerRead {
+    diff_id: Digest,
     toc: Toc,
     scan: LayerScan,
     /// By the number of the entry in the table.
     digests: Vec<Option<FileDigests>>,
 }
 
-fn read_all(image: &OpenImage, options: &InventoryOptions) -> Result<Vec<LayerRead>> {
-    let width = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 4).min(image.layers.len());
+fn damaged(error: layer::Error) -> BuildError {
+    BuildError::new(Kind::Remote, error.to_string()).caused_by(error)
+}
+
+fn read_all(layered: &Layered<'_>, options: &InventoryOptions) -> Result<Vec<LayerRead>> {
+    let count = layered.layers.len();
+    let width = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 4).min(count);
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<Option<Result<LayerRead>>>> = Mutex::new(image.layers.iter().map(|_| None).collect());
+    let done: Mutex<Vec<Option<Result<LayerRead>>>> = Mutex::new(layered.layers.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
         for _ in 0..width {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= image.layers.len() {
+                    if number >= count {
                         return;
                     }
-                    let result = read_layer(image, number, options);
+                    let result = read_layer(layered, number, options);
                     if result.is_err() {
                         // Nobody needs the layers after it.
-                        next.store(image.layers.len(), Ordering::Relaxed);
+                        next.store(count, Ordering::Relaxed);
                     }
                     done.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(result);
                 }
@@ -106,29 +141,33 @@ fn read_all(image: &OpenImage, options: &InventoryOptions) -> Result<Vec<LayerRe
     done.into_iter().flatten().collect()
 }
 
-fn read_layer(image: &OpenImage, number: usize, options: &InventoryOptions) -> Result<LayerRead> {
-    let layer = &image.layers[number];
-    let context = |e: BuildError| e.context(format!("layer {} of {}", layer.diff_id.short(), image.name));
-    if is_foreign(layer) {
-        return Err(context(BuildError::new(Kind::Input, "it is a foreign layer, which registries do not hold")));
-    }
-    let damaged = |e: layer::Error| BuildError::new(Kind::Remote, e.to_string()).caused_by(e);
-    let tar = layer::decompress(image.layer(number).map_err(context)?).map_err(damaged).map_err(context)?;
-    let mut ahead = ReadAhead::start(tar).map_err(damaged).map_err(context)?;
-    let read = read_tar(&mut ahead, options).map_err(context)?;
-    let (diff_id, _) = ahead.finish().map_err(damaged).map_err(context)?;
-    if diff_id != layer.diff_id {
-        let text = format!("the layer's content has diff ID {diff_id}, the image's config says {}", layer.diff_id);
-        let hint = "the image is damaged: pull, push or build it again";
-        return Err(BuildError::new(Kind::Remote, text).hint(hint).context(&image.name));
-    }
-    Ok(read)
+fn read_layer(layered: &Layered<'_>, number: usize, options: &InventoryOptions) -> Result<LayerRead> {
+    let mut out = None;
+    (layered.read)(number, &mut |tar| {
+        let mut ahead = ReadAhead::start(tar).map_err(damaged)?;
+        let mut read = read_tar(&mut ahead, options)?;
+        let (diff_id, _) = ahead.finish().map_err(damaged)?;
+        if let Some(known) = &layered.layers[number]
+            && known.diff_id != diff_id
+        {
+            let text = format!("the layer's content has diff ID {diff_id}, the image's config says {}", known.diff_id);
+            return Err(BuildError::new(Kind::Remote, text).hint("the image is damaged: pull, push or build it again"));
+        }
+        read.diff_id = diff_id;
+        out = Some(read);
+        Ok(())
+    })?;
+    out.ok_or_else(|| BuildError::new(Kind::Io, "a layer was not read"))
 }
 
 fn read_tar(ahead: &mut ReadAhead, options: &InventoryOptions) -> Result<LayerRead> {
-    let damaged = |e: layer::Error| BuildError::new(Kind::Remote, e.to_string()).caused_by(e);
     let mut reader = TarReader::new(ahead, Limits::default());
-    let mut read = LayerRead { toc: Toc::default(), scan: LayerScan::default(), digests: Vec::new() };
+    let mut read = LayerRead {
+        diff_id: Digest::sha256(b""),
+        toc: Toc::default(),
+        scan: LayerScan::default(),
+        digests: Vec::new(),
+    };
     while let Some(header) = reader.next_entry().map_err(damaged)? {
         let Some(item) = toc_item(&header).map_err(damaged)? else { continue };
         let mut digests = None;
@@ -151,7 +190,6 @@ fn read_file(
     scan: &mut LayerScan,
     options: &InventoryOptions,
 ) -> Result<Option<FileDigests>> {
-    let damaged = |e: layer::Error| BuildError::new(Kind::Remote, e.to_string()).caused_by(e);
     // Nobody installs packages as files with holes; their stored pieces are not their content.
     if header.sparse.is_some() {
         return Ok(None);
@@ -243,7 +281,7 @@ impl Tree for Merged {
 }
 
 /// For each layer the instruction that made it, where the history fits the layers.
-fn instructions(config: &ImageConfig, layers: usize) -> Vec<Option<String>> {
+pub(crate) fn instructions(config: &ImageConfig, layers: usize) -> Vec<Option<String>> {
     let history: Vec<Option<String>> = config
         .history
         .iter()

@@ -140,6 +140,7 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
         cache_from,
         cache_to,
         provenance: attestations.provenance,
+        sbom: attestations.sbom,
         vcs: BTreeMap::new(),
         base_metadata: build::request::BaseMetadata::default(),
     };

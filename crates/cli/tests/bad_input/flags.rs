@@ -383,11 +383,15 @@ fn git_metadata_without_a_repository() {
 }
 
 #[test]
-fn an_sbom_that_is_not_there_yet() {
-    insta::assert_snapshot!(Case::new().build("--sbom ."), @r#"
+fn an_sbom_of_another_generator() {
+    insta::assert_snapshot!(Case::new().build("--sbom=generator=docker/scout-sbom-indexer ."), @r#"
     exit 2
-    error: --sbom=true: SBOMs are not supported yet
-      hint: leave it out, or write --sbom=false
+    error: --sbom generator=docker/scout-sbom-indexer: other generators are not run: the SBOM is made by cooperage itself
+      hint: leave generator= out
+    "#);
+    insta::assert_snapshot!(Case::new().build("--attest type=sbom,files=some ."), @r#"
+    exit 2
+    error: --attest type=sbom,files=some: there is no files=some; known are owned, all, none
     "#);
 }
 

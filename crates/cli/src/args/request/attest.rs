@@ -3,19 +3,21 @@
 //! buildx attaches provenance to whatever it pushes unless told otherwise. Here none is made unless it is asked for:
 //! an image of one platform stays a plain manifest, with the digest that BuildKit gives without attestations.
 use attest::provenance::Version;
-use build::request::{ProvenanceMode, ProvenanceRequest};
+use attest::sbom::Files;
+use build::request::{ProvenanceMode, ProvenanceRequest, SbomRequest};
 
 use super::each;
 use crate::args::build::BuildArgs;
 use crate::args::values;
 use crate::csv;
 use crate::env::Env;
-use crate::error::{CliError, Result};
+use crate::error::Result;
 
 /// What is to be attested.
 #[derive(Debug, Default)]
 pub(super) struct Attestations {
     pub(super) provenance: Option<ProvenanceRequest>,
+    pub(super) sbom: Option<SbomRequest>,
 }
 
 /// Reads the three flags; `--provenance` and `--sbom` win over `--attest`, as in buildx.
@@ -75,9 +77,30 @@ fn one(out: &mut Attestations, flag: &str, given: &str, text: &str, env: &Env) -
             out.provenance = (!disabled).then_some(request);
             Ok(())
         }
-        Some("sbom") if disabled => Ok(()),
-        Some("sbom") => Err(CliError::usage(format!("--{flag}={given}: SBOMs are not supported yet"))
-            .hint("leave it out, or write --sbom=false")),
+        Some("sbom") => {
+            let known = ["type", "disabled", "files", "generator"];
+            if let Some((key, _)) = pairs.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+                return Err(each(
+                    flag,
+                    given,
+                    format!("an SBOM has no key {key:?}; known are {}", known[1..3].join(", ")),
+                ));
+            }
+            if get("generator").is_some_and(|generator| generator != "cooperage") {
+                return Err(each(flag, given, "other generators are not run: the SBOM is made by cooperage itself")
+                    .hint("leave generator= out"));
+            }
+            let files = match get("files") {
+                None | Some("owned") => Files::Owned,
+                Some("all") => Files::All,
+                Some("none") => Files::None,
+                Some(other) => {
+                    return Err(each(flag, given, format!("there is no files={other}; known are owned, all, none")));
+                }
+            };
+            out.sbom = (!disabled).then_some(SbomRequest { files });
+            Ok(())
+        }
         Some(other) => Err(each(flag, given, format!("there is no type {other:?}; known are sbom, provenance"))),
         None => Err(each(flag, given, "type= is missing")),
     }
