@@ -6,8 +6,10 @@
 //! bases, not one per pair; bases that lead back to themselves are refused.
 use super::{Error, check_name, header, labels, restricted_container, restricted_pod};
 use crate::yaml::emit;
+use regex::Regex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 /// Everything that is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +24,11 @@ pub struct Project {
     pub analyze: Vec<String>,
     /// The Secret with the token for `analyze` and the forge, its key `token`; none where all is public.
     pub token_secret: Option<String>,
+    /// How often the registry and the source of a built image are asked, `5m0s` unless given. With a webhook to Kargo it
+    /// can be long.
+    pub image_interval: Option<String>,
+    /// How often the registry of a watched image is asked, `24h0m0s` unless given.
+    pub base_interval: Option<String>,
     /// Images that are built.
     pub images: Vec<Image>,
     /// Images that are watched.
@@ -100,6 +107,11 @@ pub struct Base {
 
 const GROUP: &str = "kargo.akuity.io/v1alpha1";
 const ANALYZE: &str = "analyze-dockerfile";
+
+/// A Warehouse's `interval`.
+static INTERVAL: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^([0-9]+(\.[0-9]+)?(s|m|h))+$").unwrap_or_else(|error| unreachable!("a fixed expression: {error}"))
+});
 
 /// All resources as one YAML stream.
 ///
@@ -181,7 +193,7 @@ fn image_warehouse(project: &Project, image: &Image) -> Value {
         git["includePaths"] = json!(paths);
     }
     git["discoveryLimit"] = json!(5);
-    let spec = json!({ "interval": "5m0s", "freightCreationPolicy": "Automatic", "subscriptions": [{ "image": tags }, { "git": git }] });
+    let spec = json!({ "interval": interval(project.image_interval.as_ref(), "5m0s"), "freightCreationPolicy": "Automatic", "subscriptions": [{ "image": tags }, { "git": git }] });
     resource(project, GROUP, "Warehouse", &image.name, spec)
 }
 
@@ -196,9 +208,12 @@ fn base_warehouse(project: &Project, base: &Base) -> Value {
         }
     }
     image["discoveryLimit"] = json!(10);
-    let spec =
-        json!({ "interval": "24h0m0s", "freightCreationPolicy": "Automatic", "subscriptions": [{ "image": image }] });
+    let spec = json!({ "interval": interval(project.base_interval.as_ref(), "24h0m0s"), "freightCreationPolicy": "Automatic", "subscriptions": [{ "image": image }] });
     resource(project, GROUP, "Warehouse", &base.name, spec)
+}
+
+fn interval(given: Option<&String>, usual: &str) -> String {
+    given.cloned().unwrap_or_else(|| usual.to_owned())
 }
 
 /// What the Jobs are told: of the freight, by Kargo's expressions.
@@ -222,15 +237,18 @@ fn origin(name: &str) -> Value {
 }
 
 fn analyze_stage(project: &Project, image: &Image) -> Value {
-    let checkout =
-        json!([{ "commit": format!("${{{{ commitFrom({}).ID }}}}", json!(image.git_url)), "path": "./source" }]);
-    let steps = json!([{ "uses": "git-clone", "config": { "repoURL": image.git_url, "checkout": checkout } }]);
     let spec = json!({
         "requestedFreight": [origin(&image.name)],
-        "promotionTemplate": { "spec": { "steps": steps } },
+        "promotionTemplate": nothing(&image.name),
         "verification": { "analysisTemplates": [{ "name": ANALYZE }], "args": arguments(image) },
     });
     resource(project, GROUP, "Stage", &format!("analyze-{}", image.name), spec)
+}
+
+/// A promotion that does nothing. A Stage without steps would be one that only directs freight, and Kargo would not
+/// verify in it.
+fn nothing(image: &str) -> Value {
+    json!({ "spec": { "steps": [{ "uses": "compose-output", "as": "freight", "config": { "image": image } }] } })
 }
 
 fn rebuild_stage(project: &Project, image: &Image) -> Option<Value> {
@@ -264,6 +282,7 @@ fn rebuild_stage(project: &Project, image: &Image) -> Option<Value> {
             .into();
             let mut args = args;
             args.extend(["imageTag", "imageDigest", "commit"].map(|name| json!({ "name": name, "value": "" })));
+            spec["promotionTemplate"] = nothing(&image.name);
             spec["verification"] =
                 json!({ "analysisTemplates": [{ "name": format!("rebuild-{}", image.name) }], "args": args });
         }
@@ -331,6 +350,13 @@ fn check(project: &Project) -> Result<(), Error> {
             problem: "is empty; give the image of cooperage",
         });
     }
+    for value in [&project.image_interval, &project.base_interval].into_iter().flatten() {
+        if !INTERVAL.is_match(value) {
+            let (of, problem) =
+                (format!("project {}", project.name), "is no time in Kargo's form; write it like 5m or 24h");
+            return Err(Error::Field { of, field: "interval", value: value.clone(), problem });
+        }
+    }
     let mut names = BTreeSet::new();
     let images = project.images.iter().map(|image| (&image.name, &image.repository, "image"));
     let bases = project.bases.iter().map(|base| (&base.name, &base.repository, "base image"));
@@ -364,7 +390,7 @@ fn check(project: &Project) -> Result<(), Error> {
             return field("strategy", "Digest", "needs the tag as its constraint");
         }
         for pattern in base.allow_tags.iter().chain(&base.ignore_tags) {
-            if regex::Regex::new(pattern).is_err() {
+            if Regex::new(pattern).is_err() {
                 return field("tags", pattern, "is no regular expression");
             }
         }

@@ -104,7 +104,7 @@ impl Path {
     fn walk<'s>(&self, root: &Place<'s>) -> Result<(Place<'s>, &[Step]), Error> {
         let mut place = root.clone();
         for (number, step) in self.steps.iter().enumerate() {
-            if let Kind::Alias { line } = place.node.kind {
+            if let Kind::Alias { line, .. } = place.node.kind {
                 let what = format!(
                     "`{}` goes through an alias; change the value at its anchor in line {line}, or write the values \
                      out here",
@@ -232,6 +232,9 @@ mod tests {
         assert_eq!(add("image: {}", "image.tag").unwrap(), "image: {tag: v1}");
         assert_eq!(add("image:\r\n  name: a", "image.tag").unwrap(), "image:\r\n  name: a\r\n  tag: v1");
         assert_eq!(add("x: |+\n  a\n\n", "tag").unwrap(), "x: |+\n  a\n\ntag: v1\n");
+        // An alias stays what it is although its anchor is a line further down now.
+        let aliases = "image:\n  name: a\nx: &x\n  y: z\nq: *x\n";
+        assert_eq!(add(aliases, "image.tag").unwrap(), aliases.replace("name: a\n", "name: a\n  tag: v1\n"));
         assert!(add("x: 1\n", "image.tag").is_err());
     }
 }

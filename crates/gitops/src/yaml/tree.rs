@@ -49,6 +49,8 @@ pub enum Kind {
     },
     /// `*name`, with the line of the anchor that it stands for.
     Alias {
+        /// The name with its asterisk.
+        name: String,
         /// The line where the anchored node begins, from 1.
         line: usize,
     },
@@ -163,7 +165,8 @@ pub fn parse(text: &str) -> Result<Stream, Error> {
             }
             Event::Alias(id) => {
                 let line = anchors.get(&id).copied().unwrap_or(span.start.line());
-                attach(&mut open, &mut stream, &mut anchors, node(Kind::Alias { line }, 0));
+                let name = span.slice(text).unwrap_or_default().to_owned();
+                attach(&mut open, &mut stream, &mut anchors, node(Kind::Alias { name, line }, 0));
             }
             Event::MappingStart(style, anchor, _) => {
                 anchors.insert(anchor, span.start.line());
@@ -238,8 +241,9 @@ fn walk(node: &Node, path: String, leaves: &mut BTreeMap<String, String>) {
         Kind::Scalar { value, .. } => {
             leaves.insert(path, if node.is_null() { "null".into() } else { format!("{value:?}") });
         }
-        Kind::Alias { line } => {
-            leaves.insert(path, format!("*{line}"));
+        // Not the anchor's line: that moves when a line is added above.
+        Kind::Alias { name, .. } => {
+            leaves.insert(path, name.clone());
         }
         Kind::Mapping { entries, .. } if entries.is_empty() => {
             leaves.insert(path, "{}".into());
@@ -248,10 +252,10 @@ fn walk(node: &Node, path: String, leaves: &mut BTreeMap<String, String>) {
             leaves.insert(path, "[]".into());
         }
         Kind::Mapping { entries, .. } => {
-            for (key, value) in entries {
+            for (number, (key, value)) in entries.iter().enumerate() {
                 let key = match &key.kind {
                     Kind::Scalar { value, .. } => key_path(&path, value),
-                    _ => format!("{path}.?{}", key.line),
+                    _ => format!("{path}.?{number}"),
                 };
                 walk(value, key, leaves);
             }

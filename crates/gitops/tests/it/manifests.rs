@@ -398,6 +398,31 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(Config { cases: 4000, failure_persistence: None, ..Config::default() })]
+
+    /// Whatever the text: an answer, never a panic, and one that is YAML.
+    #[test]
+    fn any_text_gets_an_answer(
+        text in "(images:|image:|kind: Application|containers:|[a-z:&*!|>'\"%@ \\t\\r\\n0-9,?#{}\\[\\]-]|- |\n  |é|\u{feff}){0,40}",
+    ) {
+        let update = ImageUpdate { name: None, pin: Pin::Tag("v1".into()) };
+        let path = "image.a".parse().expect("a path");
+        let results = [
+            kustomize::set_image(&text, "a", &update),
+            helm::set(&text, &path, "v1", true),
+            helm::set_image(&text, &path, &update),
+            kubernetes::set_image(&text, &kubernetes::Selector::default(), &update),
+            flux::set_image(&text, "a:b", &update),
+            argocd::set_image(&text, None, "a", &update),
+            argocd::set_parameter(&text, None, "a", "v1"),
+        ];
+        for new in results.iter().flatten() {
+            tree::parse(new).expect("the new text is YAML");
+        }
+    }
+}
+
 /// PyYAML reads YAML 1.1, the version that is most eager to take tags for numbers, dates and truth values.
 #[test]
 fn another_reader_reads_the_new_values() {

@@ -39,7 +39,7 @@ fn value(node: &Node) -> Value {
             .filter(|value: &Value| !value.is_string())
             .unwrap_or_else(|| text.clone().into()),
         Kind::Scalar { value: text, .. } => text.clone().into(),
-        Kind::Alias { line } => panic!("an alias in line {line}"),
+        Kind::Alias { line, .. } => panic!("an alias in line {line}"),
     }
 }
 
