@@ -3,7 +3,10 @@
 //! A body is streamed to a temporary file while it is hashed, so memory does not grow with it. The
 //! time of the file is `Last-Modified`, or the epoch where the server says nothing: the moment of
 //! the download never reaches an image. Credentials go to the host of the URL alone.
+mod post;
 mod tls;
+
+pub use post::PostError;
 
 use std::io::{Read, Write};
 use std::path::Path;

@@ -48,7 +48,7 @@ pub(super) fn perform(args: &BuildArgs, context: &Context<'_>) -> Result<Option<
     let (reporter, events) = Reporter::start(mode, context.ui.colour, Box::new(std::io::stderr()));
     let result = build(&engine, &plan.request, &events, context);
     let state = reporter.finish();
-    let traced = measured(&plan, &state, context);
+    let traced = measured(&plan, &state, &settings, context);
     if mode == Mode::Quiet {
         for warning in &state.warnings {
             context.ui.warn(warning);
@@ -62,15 +62,36 @@ pub(super) fn perform(args: &BuildArgs, context: &Context<'_>) -> Result<Option<
 }
 
 /// `--timings` and `--trace`, however the build ended.
-fn measured(plan: &Plan, state: &State, context: &Context<'_>) -> Result<()> {
+fn measured(plan: &Plan, state: &State, settings: &Settings, context: &Context<'_>) -> Result<()> {
     let now = std::time::SystemTime::now();
     if plan.timings {
         context.ui.note(&format!("\n{}", trace::timings(state, now).trim_end()));
     }
+    #[cfg(feature = "otlp")]
+    if let Err(why) = export(state, now, settings, context) {
+        context.ui.warn(&format!("traces are not sent: {why}"));
+    }
+    #[cfg(not(feature = "otlp"))]
+    let _ = settings;
     match &plan.trace {
         Some(path) => write(path, trace::chrome(state, now).to_string().as_bytes(), "trace"),
         None => Ok(()),
     }
+}
+
+/// To the collector that the environment names.
+#[cfg(feature = "otlp")]
+fn export(
+    state: &State,
+    now: std::time::SystemTime,
+    settings: &Settings,
+    context: &Context<'_>,
+) -> std::result::Result<(), String> {
+    let Some(exporter) = trace::otlp::Exporter::of(context.env)? else { return Ok(()) };
+    let options = super::client_options(settings, context.env);
+    let client = build::source::http::HttpClient::new(&options.trust, &options.proxy, &options.user_agent)
+        .map_err(|e| e.to_string())?;
+    exporter.send(&client, state, now)
 }
 
 fn open(request: &BuildRequest, settings: &Settings, context: &Context<'_>) -> Result<Engine> {

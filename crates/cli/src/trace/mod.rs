@@ -3,6 +3,8 @@
 //! Both are made from what the reporter knows when the build has ended: its vertices, the spans that the builder
 //! reported, and the items below vertices (downloads and uploads have their times there).
 mod chrome;
+#[cfg(feature = "otlp")]
+pub(crate) mod otlp;
 mod timings;
 
 pub(crate) use chrome::chrome;

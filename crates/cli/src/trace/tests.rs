@@ -2,12 +2,12 @@ use super::*;
 use build::event::{Event, Outcome};
 use std::time::Duration;
 
-fn at(ms: u64) -> SystemTime {
+pub(in crate::trace) fn at(ms: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_000 + ms)
 }
 
 /// A build with two layers that come in at once, a command, a step that fails, and uploads in the background.
-fn state() -> State {
+pub(in crate::trace) fn state() -> State {
     let mut state = State::default();
     let mut play = |ms: u64, event: Event| state.apply(at(ms), &event);
     let span = |id, phase, from: u64, to: u64| Event::Span {
