@@ -76,6 +76,17 @@ impl<'a> ImageResolver<'a> {
 
     fn registry_image(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage> {
         let top = self.descriptor(reference)?;
+        if let Some(check) = &self.request.base_check {
+            let line = format!("[internal] verify signatures of {reference}");
+            let id = self.vertices.start(self.events, &line, None, &[]);
+            let verdict = (check.0)(reference, &top.digest);
+            let outcome = verdict.as_ref().map_or_else(|why| Outcome::Failed(why.clone()), |()| Outcome::Done);
+            self.vertices.end(self.events, id, outcome);
+            verdict.map_err(|why| {
+                BuildError::new(Kind::Input, format!("{} is refused: {why}", top.digest))
+                    .hint("have the image signed, or change the policy; docs/signing.md describes both")
+            })?;
+        }
         let by_digest = reference.with_digest(top.digest.clone());
         let load = |descriptor: &Descriptor| self.manifest_bytes(&by_digest, descriptor);
         let blob = |descriptor: &Descriptor| -> Result<Vec<u8>> {

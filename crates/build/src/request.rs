@@ -76,6 +76,21 @@ pub struct BuildRequest {
     pub vcs: BTreeMap<String, String>,
     /// Where `org.opencontainers.image.base.name` and `.digest` go.
     pub base_metadata: BaseMetadata,
+    /// Asked for every image of a registry before it is used.
+    pub base_check: Option<BaseCheck>,
+}
+
+/// Says whether an image of a registry may be used: its name, and the digest that the name has now.
+#[derive(Clone)]
+pub struct BaseCheck(pub std::sync::Arc<CheckImage>);
+
+/// What a [`BaseCheck`] holds; the error is the reason of a refusal.
+pub type CheckImage = dyn Fn(&Reference, &oci::Digest) -> Result<(), String> + Send + Sync;
+
+impl std::fmt::Debug for BaseCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BaseCheck")
+    }
 }
 
 /// Where the image says what it is based on.

@@ -18,6 +18,7 @@ mod error;
 mod progress;
 mod report;
 mod signals;
+mod signing;
 mod suggest;
 mod trace;
 mod ui;

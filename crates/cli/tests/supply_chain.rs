@@ -54,7 +54,6 @@ impl Place {
         outcome.out
     }
 
-    #[expect(dead_code, reason = "the tests of signatures use it")]
     fn refused(&self, words: &str) -> String {
         let outcome = self.try_run(words);
         assert!(!outcome.ok, "{words} was accepted: {}", outcome.out);
@@ -207,4 +206,137 @@ fn provenance_tells_what_went_in_and_no_secret() {
         "skopeo",
         &["copy", "--quiet", "--insecure-policy", "--all", &copy, &format!("dir:{}", text(&place.path("copy")))],
     );
+}
+
+/// The real cosign, without a transparency log: there is none to be reached.
+fn cosign(place: &Place, program: &Path, words: &str) -> Outcome {
+    let words = words.replace("DIR", place.dir.path().to_str().unwrap()).replace("REG", &place.registry.host());
+    let output = Command::new(program)
+        .args(words.split_whitespace())
+        .env("HOME", place.dir.path())
+        .env("COSIGN_PASSWORD", "secret")
+        .env("COSIGN_YES", "true")
+        .current_dir(place.dir.path())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Outcome { out: text(&output.stdout), err: text(&output.stderr), ok: output.status.success() }
+}
+
+const TRUSTED_ROOT: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#;
+
+#[test]
+fn signatures_hold_for_cosign_and_for_us() {
+    if !testkit::available("signatures_hold_for_cosign_and_for_us", testkit::REGISTRY_TOOLS) {
+        return;
+    }
+    let Some(program) = testkit::cosign_for("signatures_hold_for_cosign_and_for_us") else { return };
+    let place = Place::new(BASE);
+    fs::write(place.path("root.json"), TRUSTED_ROOT).unwrap();
+    fs::write(place.path("predicate.json"), "{\"a\":1}").unwrap();
+
+    // What we sign, cosign verifies.
+    place.run("key generate ours");
+    let mode = fs::metadata(place.path("ours.key")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
+    place.run("build -t REG/app:1 --push --provenance --sign=ours.key context");
+    place.run("attest --key ours.key --type spdxjson --predicate predicate.json REG/app:1");
+    let insecure = "--insecure-ignore-tlog --allow-http-registry";
+    for words in [
+        format!("verify --key ours.pub {insecure} REG/app:1"),
+        format!("verify-attestation --key ours.pub {insecure} --type slsaprovenance1 REG/app:1"),
+        format!("verify-attestation --key ours.pub {insecure} --type spdxjson REG/app:1"),
+        format!(
+            "verify-attestation --key ours.pub {insecure} --new-bundle-format --trusted-root root.json --type spdxjson REG/app:1"
+        ),
+        format!(
+            "verify-attestation --key ours.pub {insecure} --new-bundle-format --trusted-root root.json --type https://sigstore.dev/cosign/sign/v1 REG/app:1"
+        ),
+    ] {
+        let outcome = cosign(&place, &program, &words);
+        assert!(outcome.ok, "cosign {words}: {}", outcome.err);
+    }
+    let told = place.run("verify --key ours.pub --attestation slsaprovenance1 --attestation spdxjson REG/app:1");
+    assert_eq!(told.matches("signed as REG/app").count(), 2, "{told}");
+
+    // What cosign signs, we verify: with its key file, and with ours signing by its key.
+    let pair = cosign(&place, &program, "generate-key-pair");
+    assert!(pair.ok, "{}", pair.err);
+    place.run("build -t REG/theirs:1 --push context");
+    for words in [
+        "sign --key cosign.key --tlog-upload=false --allow-http-registry REG/theirs:1",
+        "attest --key cosign.key --tlog-upload=false --allow-http-registry --predicate predicate.json --type custom REG/theirs:1",
+        "attest --key cosign.key --new-bundle-format --tlog-upload=false --allow-http-registry --predicate predicate.json --type vuln REG/theirs:1",
+    ] {
+        let outcome = cosign(&place, &program, words);
+        assert!(outcome.ok, "cosign {words}: {}", outcome.err);
+    }
+    place.run("verify --key cosign.pub --attestation custom --attestation vuln REG/theirs:1");
+    place.run("sign --key cosign.key --storage tag REG/app:1");
+    place.run("verify --key cosign.pub REG/app:1");
+    assert_eq!(place.run("key public --key cosign.key"), fs::read_to_string(place.path("cosign.pub")).unwrap());
+
+    // A policy for base images.
+    fs::write(place.path("context/Dockerfile"), format!("FROM {}/app:1\n", place.registry.host())).unwrap();
+    let host = place.registry.host();
+    let policy = |key: &str, more: &str| {
+        fs::write(place.path("policy.toml"), format!("[[image]]\nmatch = \"{host}/a*\"\nkeys = [\"{key}\"]\n{more}"))
+            .unwrap();
+    };
+    let build = "build --verify-bases --signature-policy policy.toml context";
+    policy("ours.pub", "attestations = [\"spdxjson\"]");
+    place.run(build);
+    policy("ours.pub", "attestations = [\"cyclonedx\"]");
+    let error = place.refused(build);
+    assert!(error.contains("no valid attestation https://cyclonedx.org/bom"), "{error}");
+    place.run("key generate others");
+    policy("others.pub", "");
+    let error = place.refused(build);
+    assert!(
+        error.contains("no valid signature; tag sha256-") && error.contains("the signature is of another key"),
+        "{error}"
+    );
+    fs::write(place.path("policy.toml"), "").unwrap();
+    let error = place.refused(build);
+    assert!(error.contains("the policy does not allow it (no rule of"), "{error}");
+    place.run("build context");
+
+    // What was changed is refused, and why.
+    let error = place.refused("verify --key others.pub REG/app:1");
+    assert!(error.contains("the signature is of another key, or what it signs was changed afterwards"), "{error}");
+    let index = place.manifest("app:1");
+    let image = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    let verify = format!("verify --key ours.pub --attestation slsaprovenance1 REG/app@{image}");
+    place.run(&verify);
+    let tag = image.replace(':', "-");
+    let damage = |digest: &str, from: &str, to: &str| {
+        let path = place.stored(digest);
+        let before = fs::read_to_string(&path).unwrap();
+        assert!(before.contains(from), "{before}");
+        fs::write(&path, before.replacen(from, to, 1)).unwrap();
+    };
+    let layer = |manifest: &Value| manifest["layers"][0]["digest"].as_str().unwrap().to_owned();
+    damage(&layer(&place.manifest(&format!("app:{tag}.sig"))), "cosign container", "cosign Container");
+    let referrers = place.manifest(&format!("app:{tag}"));
+    let bundles = referrers["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|m| m["artifactType"] == "application/vnd.dev.sigstore.bundle.v0.3+json");
+    for bundle in bundles {
+        let manifest = place.manifest(&format!("app@{}", bundle["digest"].as_str().unwrap()));
+        damage(&layer(&manifest), "\"payload\":\"e", "\"payload\":\"f");
+    }
+    damage(&layer(&place.manifest(&format!("app:{tag}.att"))), "\"payload\":\"e", "\"payload\":\"f");
+    let error = place.refused(&verify);
+    assert!(
+        error.contains("no valid signature, no valid attestation https://slsa.dev/provenance/v1; tag sha256-"),
+        "{error}"
+    );
+    assert!(error.matches("sha256:").count() > 4, "each damaged object is named: {error}");
+    // Another image under the name has no signature.
+    fs::write(place.path("context/Dockerfile"), format!("{BASE}LABEL changed=1\n")).unwrap();
+    place.run("build -t REG/app:1 --push context");
+    let error = place.refused("verify --key ours.pub REG/app:1");
+    assert!(error.contains("no valid signature; nothing in the repository claims to be one"), "{error}");
 }

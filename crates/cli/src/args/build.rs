@@ -104,6 +104,15 @@ pub(crate) struct BuildArgs {
     /// Short for --attest=type=sbom
     #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Output")]
     pub(crate) sbom: Option<String>,
+    /// Sign the image and its attestations where they are pushed, with this private key (default: signing.key of cooperage.toml)
+    #[arg(long, value_name = "KEY", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Output")]
+    pub(crate) sign: Option<String>,
+    /// Use base images only if they have the signatures that the policy asks for
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flag(), value_name = "BOOL", help_heading = "Output")]
+    pub(crate) verify_bases: Option<bool>,
+    /// The policy file (default: signing.policy of cooperage.toml)
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) signature_policy: Option<PathBuf>,
 
     /// Look for mistakes in the Dockerfile instead of building (short for --call=check)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flag(), value_name = "BOOL", help_heading = "Inspection")]

@@ -73,6 +73,14 @@ pub(crate) enum Command {
     Image(crate::commands::image::ImageArgs),
     /// List the packages in an image, with licences and the layers that brought them
     Sbom(Box<crate::commands::sbom::SbomArgs>),
+    /// Sign images in a registry
+    Sign(crate::commands::sign::SignArgs),
+    /// Sign a statement about an image: an SBOM, a provenance
+    Attest(crate::commands::sign::AttestArgs),
+    /// Verify signatures and attestations of an image
+    Verify(crate::commands::verify::VerifyArgs),
+    /// Make keys that sign images
+    Key(crate::commands::key::KeyArgs),
     /// Store credentials for a registry
     Login(crate::commands::login::LoginArgs),
     /// Remove credentials of a registry

@@ -143,6 +143,7 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
         sbom: attestations.sbom,
         vcs: BTreeMap::new(),
         base_metadata: build::request::BaseMetadata::default(),
+        base_check: None,
     };
     git::describe(&mut request, args, env)?;
     Ok(Plan {

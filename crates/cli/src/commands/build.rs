@@ -10,6 +10,7 @@ use crate::config::{Flags, Settings};
 use crate::error::{CliError, Result};
 use crate::progress::{Mode, Reporter, State};
 use crate::report;
+use crate::signing::build::BuildSigning;
 use crate::trace;
 
 pub(crate) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
@@ -25,7 +26,7 @@ pub(super) fn perform(args: &BuildArgs, context: &Context<'_>) -> Result<Option<
         config: context.config.clone(),
     };
     let settings = Settings::load(&flags, context.env)?;
-    let plan = request::plan(args, &settings, context.env)?;
+    let mut plan = request::plan(args, &settings, context.env)?;
     let mode = Mode::choose(&settings.progress.value, plan.quiet, context.env)?;
     for note in &plan.notes {
         context.ui.warn(note);
@@ -34,6 +35,8 @@ pub(super) fn perform(args: &BuildArgs, context: &Context<'_>) -> Result<Option<
         // A script must not find the ID of an earlier build when this one fails.
         std::fs::remove_file(path).map_err(|e| CliError::io("replace", path, &e))?;
     }
+    let signing = BuildSigning::prepare(args, &plan, &settings, context)?;
+    plan.request.base_check = crate::signing::build::base_check(args, &settings, context)?;
     let engine = open(&plan.request, &settings, context)?;
     if context.ui.debug
         && let Ok(choice) = engine.choice()
@@ -57,6 +60,9 @@ pub(super) fn perform(args: &BuildArgs, context: &Context<'_>) -> Result<Option<
     // What the build says counts more than that its trace could not be written.
     let result = result?;
     traced?;
+    if let Some(signing) = &signing {
+        signing.sign(&result, context)?;
+    }
     finish(&plan, mode, &result, context)?;
     Ok(Some(result))
 }

@@ -133,7 +133,7 @@ fn ask(args: &LoginArgs, registry: &str, context: &Context<'_>) -> Result<(Strin
 }
 
 /// Asks on the terminal; a secret is not echoed.
-fn prompt(text: &str, secret: bool) -> Result<String> {
+pub(crate) fn prompt(text: &str, secret: bool) -> Result<String> {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
     let stdin = std::io::stdin();
     let mut err = std::io::stderr().lock();

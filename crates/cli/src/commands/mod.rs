@@ -10,11 +10,14 @@ pub(crate) mod executor;
 pub(crate) mod explain;
 pub(crate) mod history;
 pub(crate) mod image;
+pub(crate) mod key;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod man;
 pub(crate) mod registry;
 pub(crate) mod sbom;
+pub(crate) mod sign;
+pub(crate) mod verify;
 pub(crate) mod version;
 
 use crate::config::Settings;

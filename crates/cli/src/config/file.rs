@@ -23,6 +23,20 @@ pub(crate) struct Content {
     pub(crate) http_proxy: Option<bool>,
     #[serde(default)]
     pub(crate) registry: Registry,
+    #[serde(default)]
+    pub(crate) signing: Signing,
+}
+
+/// `[signing]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Signing {
+    /// The private key that `sign`, `attest` and `build --sign` use.
+    pub(crate) key: Option<PathBuf>,
+    /// The policy that base images are held against.
+    pub(crate) policy: Option<PathBuf>,
+    /// Whether every build does so.
+    pub(crate) verify_bases: Option<bool>,
 }
 
 /// `[registry]`
@@ -82,6 +96,7 @@ impl File {
         let absolute = |path: &mut PathBuf| *path = base.join(&*path);
         content.root.iter_mut().for_each(absolute);
         content.host_ca.iter_mut().for_each(absolute);
+        content.signing.key.iter_mut().chain(&mut content.signing.policy).for_each(absolute);
         content.registry.ca.iter_mut().flatten().for_each(absolute);
         Ok(Self { path: Some(path), content })
     }

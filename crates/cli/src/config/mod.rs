@@ -58,6 +58,12 @@ pub(crate) struct Settings {
     pub(crate) mirrors: Setting<BTreeMap<String, Vec<String>>>,
     pub(crate) registry_ca: Setting<Vec<PathBuf>>,
     pub(crate) insecure_registries: Setting<Vec<String>>,
+    /// The private key that signs.
+    pub(crate) signing_key: Setting<Option<PathBuf>>,
+    /// The policy for base images.
+    pub(crate) signing_policy: Setting<Option<PathBuf>>,
+    /// Whether base images are held against it.
+    pub(crate) verify_bases: Setting<bool>,
     /// The directory of docker's `config.json`.
     pub(crate) docker_config: Setting<Option<PathBuf>>,
     pub(crate) registry_auth_file: Setting<Option<PathBuf>>,
@@ -125,6 +131,12 @@ impl Settings {
                 registries.insecure_registry,
                 file.pick(|f| f.registry.insecure.clone()),
             ),
+            signing_key: optional(file.pick(|f| f.signing.key.clone())),
+            signing_policy: optional(file.pick(|f| f.signing.policy.clone())),
+            verify_bases: match file.pick(|f| f.signing.verify_bases) {
+                Some((value, origin)) => Setting { value, origin },
+                None => Setting { value: false, origin: Origin::Default },
+            },
             docker_config: match env.get("DOCKER_CONFIG") {
                 Some(dir) => Setting { value: Some(env.path(dir)), origin: Origin::Env("DOCKER_CONFIG") },
                 None => Setting { value: env.home().map(|home| home.join(".docker")), origin: Origin::Default },
@@ -154,9 +166,19 @@ impl Settings {
                 &self.registry_ca.origin,
             ),
             ("registry.insecure", self.insecure_registries.value.clone().into(), &self.insecure_registries.origin),
+            ("signing.key", path(&self.signing_key.value), &self.signing_key.origin),
+            ("signing.policy", path(&self.signing_policy.value), &self.signing_policy.origin),
+            ("signing.verify-bases", self.verify_bases.value.into(), &self.verify_bases.origin),
             ("docker-config", path(&self.docker_config.value), &self.docker_config.origin),
             ("registry-auth-file", path(&self.registry_auth_file.value), &self.registry_auth_file.origin),
         ]
+    }
+}
+
+fn optional<T>(found: Option<(T, Origin)>) -> Setting<Option<T>> {
+    match found {
+        Some((value, origin)) => Setting { value: Some(value), origin },
+        None => Setting { value: None, origin: Origin::Default },
     }
 }
 
@@ -297,7 +319,7 @@ mod tests {
             load("["),
         ];
         insta::assert_snapshot!(errors.join("\n"), @r#"
-        DIR/cooperage.toml:1:1: unknown field `progess`, expected one of `root`, `isolation`, `progress`, `max-parallelism`, `host-ca`, `http-proxy`, `registry` ["did you mean progress?"]
+        DIR/cooperage.toml:1:1: unknown field `progess`, expected one of `root`, `isolation`, `progress`, `max-parallelism`, `host-ca`, `http-proxy`, `registry`, `signing` ["did you mean progress?"]
         DIR/cooperage.toml: there is no progress "fancy"; known are auto, plain, tty, quiet, rawjson []
         DIR/cooperage.toml: there is no progress "plan"; known are auto, plain, tty, quiet, rawjson ["did you mean plain?"]
         DIR/cooperage.toml: max-parallelism must be at least 1 []

@@ -369,6 +369,33 @@ fn provenance_of_an_unknown_kind() {
 }
 
 #[test]
+fn signing_without_what_it_needs() {
+    insta::assert_snapshot!(Case::new().file("Dockerfile", "FROM scratch\n").build("--sign=cosign.key ."), @r#"
+    exit 2
+    error: --sign signs what is pushed, and nothing is pushed
+      hint: add --push; or sign an image of a registry later: cooperage sign IMAGE
+    "#);
+    insta::assert_snapshot!(Case::new().file("Dockerfile", "FROM scratch\n").build("--sign -t r.example.com/a --push ."), @r#"
+    exit 2
+    error: no key to sign with
+      hint: name it: --key FILE, or signing.key in cooperage.toml
+      hint: cooperage key generate makes a pair of keys
+    "#);
+    insta::assert_snapshot!(Case::new().file("Dockerfile", "FROM scratch\n").build("--verify-bases ."), @r#"
+    exit 2
+    error: --verify-bases needs a policy: which images need which signatures
+      hint: name it: --signature-policy FILE, or signing.policy in cooperage.toml
+      hint: docs/signing.md describes the file
+    "#);
+    let policy = Case::new().file("Dockerfile", "FROM scratch\n").file("policy", "[[image]]\nmatch = 'a'\n");
+    insta::assert_snapshot!(policy.build("--verify-bases --signature-policy policy ."), @r#"
+    exit 2
+    error: the policy DIR/policy: the rule for "a" needs exactly one of keys, identity, accept
+      hint: docs/signing.md describes the file
+    "#);
+}
+
+#[test]
 fn git_metadata_without_a_repository() {
     let case = || Case::new().file("Dockerfile", "FROM scratch\n");
     insta::assert_snapshot!(case().build("--git-metadata=notes ."), @r#"

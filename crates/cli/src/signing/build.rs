@@ -1,0 +1,100 @@
+//! `cooperage build --sign` and `--verify-bases`. Keys and policies are read before anything is built: a wrong
+//! password must not cost a build.
+use std::collections::{BTreeMap, BTreeSet};
+
+use attest::key::PrivateKey;
+use attest::statement::Subject;
+use build::BuildResult;
+use build::request::{BaseCheck, OutputKind};
+use oci::Reference;
+
+use super::{Signer, Storage, bare, keys};
+use crate::app::Context;
+use crate::args::build::BuildArgs;
+use crate::args::request::{Call, Plan};
+use crate::config::Settings;
+use crate::error::{CliError, Result};
+
+/// What `--sign` needs, ready.
+pub(crate) struct BuildSigning {
+    key: PrivateKey,
+    client: registry::Client,
+    names: Vec<Reference>,
+}
+
+impl BuildSigning {
+    /// Reads the key; nothing where nothing is to be signed.
+    pub(crate) fn prepare(
+        args: &BuildArgs,
+        plan: &Plan,
+        settings: &Settings,
+        context: &Context<'_>,
+    ) -> Result<Option<Self>> {
+        let Some(given) = args.sign.as_deref().filter(|_| plan.call == Call::Build) else { return Ok(None) };
+        let mut names = Vec::new();
+        let mut options = crate::commands::client_options(settings, context.env);
+        for output in plan.request.outputs.iter().filter(|o| o.push || o.kind == OutputKind::Registry) {
+            let own = if output.names.is_empty() { &plan.request.tags } else { &output.names };
+            names.extend(own.iter().cloned());
+            if output.insecure {
+                options.insecure.extend(own.iter().map(|name| name.registry().to_owned()));
+            }
+        }
+        if names.is_empty() {
+            return Err(CliError::usage("--sign signs what is pushed, and nothing is pushed")
+                .hint("add --push; or sign an image of a registry later: cooperage sign IMAGE"));
+        }
+        let named = crate::commands::sign::key_of(Some(given).filter(|key| !key.is_empty()), settings)?;
+        let key = keys::private(&named, context)?;
+        let client = registry::Client::new(options)
+            .map_err(|e| CliError::usage("registries cannot be reached with these settings").caused_by(&e))?;
+        Ok(Some(Self { key, client, names }))
+    }
+
+    /// Signs what the names point to, each image of an index, and what is attested about it.
+    pub(crate) fn sign(&self, result: &BuildResult, context: &Context<'_>) -> Result<()> {
+        let storage = Storage { tags: true, bundles: true };
+        let signer = Signer { client: &self.client, key: &self.key, storage };
+        let mut repositories = BTreeSet::new();
+        for name in self.names.iter().filter(|name| repositories.insert(name.name())) {
+            signer.image(name, &result.descriptor, &BTreeMap::new())?;
+            for image in &result.images {
+                if image.descriptor.digest != result.descriptor.digest {
+                    signer.image(name, &image.descriptor, &BTreeMap::new())?;
+                }
+                for statement in &image.statements {
+                    signer.statement(name, &image.descriptor, statement)?;
+                    if image.descriptor.digest != result.descriptor.digest {
+                        // Who verifies by the name finds it, too: the statement is about the index as well.
+                        let mut whole = statement.clone();
+                        whole.subject.push(Subject::new(name.name(), &result.descriptor.digest));
+                        signer.statement(name, &result.descriptor, &whole)?;
+                    }
+                }
+            }
+            context.ui.note(&format!("Signed {}", bare(name, &result.descriptor.digest).familiar()));
+        }
+        Ok(())
+    }
+}
+
+/// The check of `--verify-bases`, where it is asked for.
+pub(crate) fn base_check(args: &BuildArgs, settings: &Settings, context: &Context<'_>) -> Result<Option<BaseCheck>> {
+    if !args.verify_bases.unwrap_or(settings.verify_bases.value) {
+        return match &args.signature_policy {
+            Some(_) => {
+                Err(CliError::usage("--signature-policy says nothing without --verify-bases")
+                    .hint("add --verify-bases"))
+            }
+            None => Ok(None),
+        };
+    }
+    let given = args.signature_policy.as_ref().map(|path| context.env.path(path));
+    let path = given.or_else(|| settings.signing_policy.value.clone()).ok_or_else(|| {
+        CliError::usage("--verify-bases needs a policy: which images need which signatures")
+            .hint("name it: --signature-policy FILE, or signing.policy in cooperage.toml")
+            .hint("docs/signing.md describes the file")
+    })?;
+    let client = crate::commands::client(settings, context.env)?;
+    super::policy::check(&path, client, context.env).map(Some)
+}
