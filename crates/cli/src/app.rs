@@ -88,6 +88,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
         Command::Man(args) => commands::man::run(&args, context),
         Command::Check(args) => commands::check::run(&args, context),
         Command::Doctor(args) => commands::doctor::run(&args, context),
+        Command::Factory(args) => commands::factory::run(&args, context),
         Command::Cache(args) => commands::cache::run(&args, context),
         Command::Explain(args) => commands::explain::run(&args, context),
         Command::History(args) => commands::history::run(&args, context),

@@ -7,6 +7,7 @@
 //! data with byte spans; nothing here prints.
 #![forbid(unsafe_code)]
 pub mod ast;
+pub mod bases;
 pub mod call;
 pub mod diagnostic;
 pub mod eval;

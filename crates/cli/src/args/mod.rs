@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Explain(crate::commands::explain::ExplainArgs),
     /// List the builds that were made with this store
     History(crate::commands::history::HistoryArgs),
+    /// Build and keep up to date the images that images.yaml lists
+    Factory(Box<crate::commands::factory::FactoryArgs>),
     /// Look after the store: list, measure and remove cached steps
     Cache(crate::commands::cache::CacheArgs),
     /// Look at images in the store and in registries

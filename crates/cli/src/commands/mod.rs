@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod executor;
 pub(crate) mod explain;
+pub(crate) mod factory;
 pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod key;

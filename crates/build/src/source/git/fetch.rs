@@ -211,12 +211,48 @@ pub fn checkout(url: &GitUrl, commit: &GitCommit, options: &GitOptions<'_>) -> R
     Ok(Checkout { root, commit: id, time })
 }
 
+/// The text of one file of a commit; `None` where the commit has no such file. Of the repository only
+/// the commit, its directories and this file are fetched, where the server can do that.
+///
+/// # Errors
+/// [`GitError`]: as [`checkout`].
+pub fn file(
+    url: &GitUrl,
+    commit: &GitCommit,
+    path: &str,
+    options: &GitOptions<'_>,
+) -> Result<Option<String>, GitError> {
+    let scratch = scratch(options)?;
+    let (git, dest) = (git(url, options), scratch.path());
+    git.run("fetch", dest, false, &["init", "--quiet", "--bare"])?;
+    git.run("fetch", dest, false, &["remote", "add", "--", "origin", &url.remote])?;
+    let tip = fetch_some(&git, url, commit, dest, &["--filter=blob:none"])?;
+    let listed = git.run("read", dest, false, &["ls-tree", "--full-tree", "-z", &tip, "--", path])?;
+    // `MODE blob ID\tPATH`
+    let Some((kind, _)) = listed.split('\0').next().and_then(|entry| entry.split_once('\t')) else { return Ok(None) };
+    match kind.split(' ').collect::<Vec<_>>()[..] {
+        ["100644" | "100755", "blob", id] => git.run("read", dest, true, &["cat-file", "blob", id]).map(Some),
+        _ => Err(GitError::Failed { verb: "read", url: url.display(), message: format!("{path} is no regular file") }),
+    }
+}
+
 /// Fetches the commit and returns its id.
 fn fetch(git: &Git<'_>, url: &GitUrl, commit: &GitCommit, dest: &Path) -> Result<String, GitError> {
+    fetch_some(git, url, commit, dest, &[])
+}
+
+/// As [`fetch`], without the objects that a filter leaves out.
+fn fetch_some(
+    git: &Git<'_>,
+    url: &GitUrl,
+    commit: &GitCommit,
+    dest: &Path,
+    filter: &[&str],
+) -> Result<String, GitError> {
     let has = |id: &str| {
         git.run("check out", dest, false, &["cat-file", "-e", &format!("{id}^{{commit}}")]).map(|_| id.to_owned())
     };
-    let shallow = ["fetch", "--quiet", "--depth=1", "--no-tags", "--force", "origin"];
+    let shallow = [&["fetch", "--quiet", "--depth=1", "--no-tags", "--force"], filter, &["origin"]].concat();
     let by_id = git.run("fetch", dest, true, &[&shallow[..], &[&commit.commit]].concat());
     match by_id {
         Ok(_) => return has(&commit.commit),

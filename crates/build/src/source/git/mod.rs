@@ -11,5 +11,5 @@ mod url;
 pub(crate) use url::percent_decode;
 
 pub use command::GitError;
-pub use fetch::{Checkout, GitAuth, GitCommit, GitOptions, checkout, resolve};
+pub use fetch::{Checkout, GitAuth, GitCommit, GitOptions, checkout, file, resolve};
 pub use url::{GitUrl, GitUrlError};

@@ -193,3 +193,17 @@ fn secrets_are_looked_up_by_host_first() {
     assert!(matches!(GitAuth::from_secrets(Some("f.com"), lookup), Some(GitAuth::Token(t)) if t == "t"));
     assert!(GitAuth::from_secrets(None, |_| None).is_none());
 }
+
+#[test]
+fn one_file_is_read_without_the_others() {
+    let (repo, temp, env) = (repository(), tempfile::tempdir().unwrap(), environment());
+    sh(repo.path(), "git config uploadpack.allowFilter true");
+    let options = options(&env, temp.path());
+    let url = GitUrl::parse(&format!("file://{}#v1", repo.path().display())).unwrap();
+    let commit = resolve(&url, &options).unwrap();
+    let here = fs::read_to_string(repo.path().join("sub/deep/file")).unwrap();
+    assert_eq!(file(&url, &commit, "sub/deep/file", &options).unwrap(), Some(here));
+    assert_eq!(file(&url, &commit, "sub/nope", &options).unwrap(), None);
+    let error = file(&url, &commit, "link", &options).unwrap_err().to_string();
+    assert!(error.contains("is no regular file"), "{error}");
+}

@@ -1,0 +1,33 @@
+//! The image factory: images enrolled in one file, their base images, and the pipeline that builds
+//! them.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`enrol`] | `images.yaml`: the images, checked |
+//! | [`graph`] | which image is made from what |
+//! | [`init`] | what could be enrolled |
+//! | [`source`], [`discover`] | from repositories to base images |
+//! | [`state`] | one file per image and per base image |
+//! | [`watch`], [`due`] | registries asked; what is to be rebuilt |
+//! | [`yaml`] | trees with places, an emitter, updates that keep comments |
+//!
+//! The crate never prints, never exits, and reads neither environment nor home directory: what it
+//! needs of them is passed in.
+#![forbid(unsafe_code)]
+pub mod discover;
+pub mod due;
+pub mod duration;
+pub mod enrol;
+pub mod graph;
+pub mod init;
+pub mod names;
+pub mod problem;
+pub mod source;
+pub mod state;
+pub mod time;
+pub mod watch;
+pub mod yaml;
+
+pub use enrol::Enrolment;
+pub use graph::Graph;
+pub use problem::{Problem, Problems};
