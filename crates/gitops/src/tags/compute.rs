@@ -130,7 +130,8 @@ fn apply(event: &Event, rule: &Rule, warnings: &mut Vec<String>) -> Result<Optio
     }
 }
 
-/// The text that a version is read from: `value`, else the git tag with `-` for `/`; then what `match` takes out.
+/// The text that a version is read from: `value`, else the git tag; of it what `match` takes out, or all of it where that
+/// does not match; with `-` for `/`.
 fn source(
     event: &Event,
     value: &str,
@@ -139,21 +140,17 @@ fn source(
 ) -> Result<Option<String>, Error> {
     let text = match (value.is_empty(), event.tag()) {
         (false, _) => global(value, event)?,
-        (true, Some(tag)) => match matcher {
-            Some(_) => tag.to_owned(),
-            None => tag.replace('/', "-"),
-        },
+        (true, Some(tag)) => tag.to_owned(),
         (true, None) => return Ok(None),
     };
-    let Some(matcher) = matcher else { return Ok(Some(text)) };
-    let group = usize::from(regex_of(matcher)?.0.captures_len() > 1);
-    match capture(matcher, &text, group)? {
-        Ok(version) => Ok(Some(version)),
-        Err(warning) => {
-            warnings.push(warning);
-            Ok(None)
+    let part = match matcher {
+        Some(matcher) => {
+            let group = usize::from(regex_of(matcher)?.0.captures_len() > 1);
+            capture(matcher, &text, group)?.map_err(|warning| warnings.push(warning)).ok()
         }
-    }
+        None => None,
+    };
+    Ok(Some(part.unwrap_or(text).replace('/', "-")))
 }
 
 fn semver_tag(text: &str, pattern: &str, warnings: &mut Vec<String>) -> Result<Option<Found>, Error> {
