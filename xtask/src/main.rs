@@ -4,6 +4,7 @@
 
 mod bench;
 mod corpus;
+mod cost;
 mod tree;
 
 use std::process::ExitCode;
@@ -17,6 +18,8 @@ tasks:
   corpus list                      print each case and what it is about
   bench [--binary PATH] [--rounds N] [--scales 1,2,4] [--no-buildah] [WORKLOAD…]
                                    cooperage against BuildKit and Buildah, interleaved; medians and ratios
+  cost [--binary run-in-tree] [--rounds N] [WORD…]
+                                   RUN in a restricted pod against root in a native chroot, and Debian's proot
   tree                             check the arrows between crates, the size of Cargo.lock, forbidden words";
 
 /// What a task can fail with; `main` prints it.
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["corpus", rest @ ..] => corpus::main(rest),
         ["bench", rest @ ..] => bench::main(rest),
+        ["cost", rest @ ..] => cost::main(rest),
         ["tree"] => tree(),
         _ => Err(USAGE.into()),
     };

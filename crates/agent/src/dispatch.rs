@@ -200,6 +200,17 @@ fn sys_kill(pid: i32, signal: usize) -> R {
             return Err(Errno::ESRCH);
         }
     }
+    // For real all processes of the step are one user's.
+    const CAP_KILL: u32 = 5;
+    if pid > 0
+        && !crate::perms::capable(CAP_KILL)
+        && let Some(other) = state::creds_of(pid as u32)
+    {
+        let me = state::creds().uid;
+        if !me[..2].iter().any(|id| *id == other.uid[0] || *id == other.uid[2]) {
+            return Err(Errno::EPERM);
+        }
+    }
     // SAFETY: no pointers.
     unsafe { call!(nr::KILL, pid, signal) }
 }

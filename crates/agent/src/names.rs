@@ -15,7 +15,7 @@ use crate::state::{creds, interruptible, table};
 use crate::sys::{
     AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, Errno, Fd, O_ACCMODE, O_CLOEXEC,
     O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_RDONLY, O_TMPFILE_BIT, O_TRUNC, O_WRONLY, R, S_IFBLK, S_IFCHR,
-    S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, call, fstatx, openat, split_dev, statx,
+    S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, call, fstatx, openat, split_dev, statx,
 };
 use crate::text::{PathText, fd_path};
 
@@ -23,7 +23,7 @@ const S_ISGID: u32 = 0o2000;
 
 /// Remembers what is special about a file that was just made: its owner, bits that it cannot have for real, the group
 /// of a set-group-ID directory.
-fn made(fd: i32, wanted: u32, real: u32, parent_gid: Option<u32>) -> R<()> {
+fn made(fd: i32, wanted: u32, parent_gid: Option<u32>) -> R<()> {
     let creds = creds();
     let (uid, gid) = (creds.uid[3], parent_gid.unwrap_or(creds.gid[3]));
     let stat = fstatx(fd)?;
@@ -32,7 +32,8 @@ fn made(fd: i32, wanted: u32, real: u32, parent_gid: Option<u32>) -> R<()> {
     if uid != 0 || gid != 0 {
         table().set_owner(key, Some((uid, gid)));
     }
-    if wanted != real || (wanted & 0o6000 != 0 && stat.kind() != S_IFDIR) {
+    let real = u32::from(stat.mode) & 0o7777;
+    if stat.kind() != S_IFLNK && (wanted != real || (wanted & 0o6000 != 0 && stat.kind() != S_IFDIR)) {
         table().set_mode(key, Some((stat.kind() | wanted, (0, 0))));
     }
     Ok(())
@@ -48,11 +49,9 @@ fn is_plain() -> bool {
 /// The group that new files in a directory get, where its set-group-ID bit says so.
 fn inherited_gid(dir: i32) -> Option<u32> {
     let mut stat = if dir == AT_FDCWD { statx(AT_FDCWD, c".", 0) } else { fstatx(dir) }.ok()?;
-    if u32::from(stat.mode) & S_ISGID == 0 {
-        return None;
-    }
+    // The bit may stand in the table alone.
     view(&mut stat);
-    Some(stat.gid)
+    (u32::from(stat.mode) & S_ISGID != 0).then_some(stat.gid)
 }
 
 /// The group that a file inherits from its directory, by the file itself.
@@ -97,6 +96,18 @@ pub fn sys_open(dir: i32, path: usize, flags: u32, mode: u32, mask: u64) -> R {
     open(dir, text.c(), flags, mode, mask)
 }
 
+/// Refuses a device node that only the table knows, as a file system without devices does: behind it is an empty file.
+fn no_device(fd: usize) -> R {
+    if table().header().devices.load(Relaxed) != 0
+        && let Ok(stat) = fstatx(fd as i32)
+        && table().get(key(&stat)).mode.is_some_and(|(mode, _)| matches!(mode & S_IFMT, S_IFCHR | S_IFBLK))
+    {
+        crate::sys::close(fd as i32);
+        return Err(Errno::EACCES);
+    }
+    Ok(fd)
+}
+
 /// Opens a file that is there, without room for a path; `None` where it takes more.
 #[inline]
 pub fn quick_open(dir: i32, path: usize, flags: u32) -> Option<R> {
@@ -113,7 +124,7 @@ pub fn quick_open(dir: i32, path: usize, flags: u32) -> Option<R> {
     }
     match paths::open_fast(dir, path, flags, 0) {
         Err(errno) if paths::wants_walk(errno) => None,
-        other => Some(other),
+        other => Some(other.and_then(no_device)),
     }
 }
 
@@ -130,14 +141,14 @@ pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32, mask: u64) -> R {
         if table().header().fifos.load(Relaxed) != 0 {
             return interruptible(mask, || paths::open(dir, path, flags, 0));
         }
-        let fd = paths::open(dir, path, flags, 0)?;
+        let fd = paths::open(dir, path, flags, 0).and_then(no_device)?;
         return crate::proc::as_the_guest_sees(path, fd, flags);
     }
     let wanted = mode & 0o7777 & !creds().umask;
     let real = wanted | 0o600;
     let setgid = table().header().setgid_dirs.load(Relaxed) != 0;
     if wanted == real && wanted & 0o6000 == 0 && is_plain() && !setgid {
-        return paths::open(dir, path, flags, real);
+        return paths::open(dir, path, flags, real).and_then(no_device);
     }
     let parent_gid = || {
         let mut gid = None;
@@ -151,13 +162,13 @@ pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32, mask: u64) -> R {
     };
     if flags & O_TMPFILE_BIT != 0 {
         let fd = paths::open(dir, path, flags, real)?;
-        made(fd as i32, wanted, real, None)?;
+        made(fd as i32, wanted, None)?;
         return Ok(fd);
     }
     for _ in 0..16 {
         match paths::open(dir, path, flags | O_EXCL, real) {
             Ok(fd) => {
-                made(fd as i32, wanted, real, parent_gid())?;
+                made(fd as i32, wanted, parent_gid())?;
                 return Ok(fd);
             }
             Err(Errno::EEXIST) if flags & O_EXCL == 0 => {}
@@ -165,12 +176,12 @@ pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32, mask: u64) -> R {
         }
         match paths::open(dir, path, flags & !O_CREAT, 0) {
             Err(Errno::ENOENT) => {}
-            other => return other,
+            other => return other.and_then(no_device),
         }
         // A symlink to nothing: the file is made where it points to.
         match paths::open(dir, path, flags, real) {
             Ok(fd) => {
-                made(fd as i32, wanted, real, gid_where_it_lies(fd as i32))?;
+                made(fd as i32, wanted, gid_where_it_lies(fd as i32))?;
                 return Ok(fd);
             }
             Err(Errno::ENOENT) => {}
@@ -258,7 +269,7 @@ pub fn sys_mkdir(dir: i32, path: usize, mode: u32) -> R {
             let bit = if gid.is_some() { S_ISGID } else { 0 };
             if let Ok(fd) = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0) {
                 let fd = Fd::owned(fd);
-                made(fd.get(), wanted | bit, real | bit, gid)?;
+                made(fd.get(), wanted | bit, gid)?;
             }
         }
         Ok(0)
@@ -296,8 +307,9 @@ pub fn sys_mknod(dir: i32, path: usize, mode: u32, dev: u64) -> R {
         // SAFETY: the name ends with NUL.
         unsafe { call!(nr::MKNODAT, dir, name.as_ptr(), node | real, 0) }?;
         let fd = Fd::owned(openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0)?);
-        made(fd.get(), wanted, real, inherited_gid(dir))?;
+        made(fd.get(), wanted, inherited_gid(dir))?;
         if device {
+            table().header().devices.store(1, Relaxed);
             let stat = fstatx(fd.get())?;
             table().set_mode(key(&stat), Some((kind | wanted, split_dev(dev))));
         }
@@ -364,7 +376,7 @@ pub fn sys_symlink(target: usize, dir: i32, path: usize) -> R {
         if (!is_plain() || setgid)
             && let Ok(fd) = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0)
         {
-            made(Fd::owned(fd).get(), 0, 0, if setgid { inherited_gid(dir) } else { None })?;
+            made(Fd::owned(fd).get(), 0, if setgid { inherited_gid(dir) } else { None })?;
         }
         Ok(0)
     })
@@ -395,6 +407,7 @@ pub fn sys_rename(old_dir: i32, old: usize, new_dir: i32, new: usize, flags: u32
                 if whiteout {
                     call!(nr::MKNODAT, d1, n1.as_ptr(), S_IFREG | 0o600, 0)?;
                     let fd = Fd::owned(openat(d1, n1, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0)?);
+                    table().header().devices.store(1, Relaxed);
                     table().set_mode(key(&fstatx(fd.get())?), Some((S_IFCHR, (0, 0))));
                 }
                 Ok(0)

@@ -280,6 +280,8 @@ pub struct Header {
     pub fifos: AtomicU32,
     /// Directories whose set-group-ID bit gives new files a group other than 0.
     pub setgid_dirs: AtomicU32,
+    /// Whether there are device nodes that only the table knows: opening one is refused.
+    pub devices: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Parcel>() <= PARCEL_SIZE);

@@ -56,6 +56,14 @@ pub const DEBIAN_ARM64: Base = Base {
     architecture: Some("arm64"),
 };
 
+/// Debian 12 with a C compiler and npm: what the cost of RUN is measured in.
+pub const TOOLS: Base = Base {
+    name: "tools",
+    script: "debian.sh",
+    args: &["bookworm", "ca-certificates", "gcc", "libc6-dev", "nodejs", "npm"],
+    architecture: None,
+};
+
 impl Base {
     /// The image as an OCI layout, made now if no earlier run did.
     pub fn layout(&self) -> Result<PathBuf> {

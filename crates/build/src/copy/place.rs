@@ -127,9 +127,17 @@ impl Destination {
                     ));
                 }
                 None => {
-                    let (uid, gid) = owner.unwrap_or((0, 0));
                     let mut entry = Entry::dir(&made, 0o755);
-                    (entry.uid, entry.gid, entry.mtime) = (uid, gid, self.time);
+                    entry.mtime = self.time;
+                    // As mkdir(2) does it below a set-group-ID directory.
+                    let above = made.parent().map(|above| self.lookup(above)).transpose()?.flatten();
+                    if let Some(above) = above.filter(|above| above.entry.mode & 0o2000 != 0) {
+                        entry.mode |= 0o2000;
+                        entry.gid = above.entry.gid;
+                    }
+                    if let Some((uid, gid)) = owner {
+                        (entry.uid, entry.gid) = (uid, gid);
+                    }
                     if let Some(mode) = self.chmod.as_ref().filter(|_| chmod) {
                         entry.mode = mode::apply(mode, entry.mode, true);
                     }

@@ -162,7 +162,9 @@ impl<'a> Setter<'a> {
             _ => wanted,
         };
         let recorded = self.policy == Policy::Recorded && on_disk != wanted;
-        if object.fresh && on_disk & (self.masked | 0o7000) == 0 {
+        // A directory that is made below a set-group-ID directory has that bit, whatever was asked for.
+        let inherits = object.setgid && entry.kind == Kind::Dir;
+        if object.fresh && !inherits && on_disk & (self.masked | 0o7000) == 0 {
             return Ok(recorded);
         }
         let mode = Mode::from_raw_mode(on_disk);

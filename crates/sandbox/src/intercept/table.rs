@@ -221,10 +221,14 @@ impl OwnershipTable {
             if let Some(mode) = facts.mode {
                 kept &= memory.set_mode(at, Some((mode, facts.rdev)));
             }
-            // A directory that may give its group to new files: the agent then looks before it creates.
-            let may_inherit = facts.mode.is_none_or(|mode| mode & libc::S_IFMT == libc::S_IFDIR && mode & 0o2000 != 0);
-            if may_inherit && facts.owner.is_some_and(|(_, gid)| gid != 0) {
+            // A directory that may give its group, or the bit, to what is made in it: the agent then looks first. Where
+            // no mode is recorded, the bit may be on disk.
+            let other_group = facts.owner.is_some_and(|(_, gid)| gid != 0);
+            if facts.mode.map_or(other_group, |mode| mode & libc::S_IFMT == libc::S_IFDIR && mode & 0o2000 != 0) {
                 memory.header().setgid_dirs.store(1, std::sync::atomic::Ordering::Relaxed);
+            }
+            if facts.mode.is_some_and(|mode| matches!(mode & libc::S_IFMT, libc::S_IFCHR | libc::S_IFBLK)) {
+                memory.header().devices.store(1, std::sync::atomic::Ordering::Relaxed);
             }
             for (name, value) in &facts.xattrs {
                 kept &= memory.set_xattr(at, name, Some(value));
