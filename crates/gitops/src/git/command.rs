@@ -173,8 +173,8 @@ impl Git {
         if user.is_some_and(|(user, _)| user.contains(':') || !url.starts_with("ssh://")) {
             let place = url.rsplit_once('@').map_or("", |(_, place)| place);
             return Err(Error::Input(format!(
-                "the URL of …@{place} holds credentials, which every process of the machine could read; give the token in \
-                 the environment"
+                "the URL …@{place} holds a user or token, which every process of the machine could read; take it out and \
+                 give the token in the environment"
             )));
         }
         if url.is_empty() || url.starts_with('-') || url.contains("::") || url.chars().any(char::is_control) {

@@ -243,7 +243,7 @@ fn capture(pattern: &str, text: &str, group: usize) -> Result<Result<String, Str
 }
 
 /// Puts in the expressions that every attribute may have.
-fn global(text: &str, event: &Event) -> Result<String, Error> {
+pub(super) fn global(text: &str, event: &Event) -> Result<String, Error> {
     let names =
         ["branch", "tag", "sha", "base_ref", "is_default_branch", "is_not_default_branch", "date", "commit_date"];
     Template::parse(text)?.render(|call| {

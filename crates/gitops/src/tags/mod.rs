@@ -14,6 +14,7 @@
 //! than 128 characters, a leading `.` or `-`) is cut off.
 mod compute;
 mod event;
+mod image;
 mod moment;
 pub mod moving;
 mod rule;
@@ -21,6 +22,7 @@ mod template;
 
 pub use compute::{Tags, compute};
 pub use event::Event;
+pub use image::{Source, images, labels};
 pub use rule::{Flavor, Kind, Latest, RefEvent, Rule};
 
 /// Why rules were not understood or could not be worked out.
@@ -47,6 +49,14 @@ pub enum Error {
     Expression {
         /// The attribute's value with the expression.
         template: String,
+        /// What is wrong with it and what is allowed.
+        problem: String,
+    },
+    /// A line of `images`.
+    #[error("images `{line}`: {problem}")]
+    Image {
+        /// The line.
+        line: String,
         /// What is wrong with it and what is allowed.
         problem: String,
     },

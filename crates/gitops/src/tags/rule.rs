@@ -272,12 +272,12 @@ impl Flavor {
     }
 }
 
-fn lines(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// The fields of a CSV line: a field that begins with `"` goes to the next `"` (`""` is one of them).
-fn fields(line: &str) -> Result<Vec<String>, &'static str> {
+pub(super) fn fields(line: &str) -> Result<Vec<String>, &'static str> {
     let mut fields = Vec::new();
     let mut rest = line;
     loop {

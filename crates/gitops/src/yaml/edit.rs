@@ -156,7 +156,8 @@ impl<'t> Editor<'t> {
                 self.edits.push((at..at, format!(", {}", lines.join(" "))));
             }
             (Kind::Mapping { flow: false, .. }, Some((_, value))) => {
-                let indent = entries.first().map_or(0, |(key, _)| key.column);
+                // An anchor or tag before a key moves that key to the right.
+                let indent = entries.iter().map(|(key, _)| key.column).min().unwrap_or(0);
                 self.insert_lines(value, indent, lines);
             }
             _ => {

@@ -232,6 +232,10 @@ mod tests {
         assert_eq!(add("image: {}", "image.tag").unwrap(), "image: {tag: v1}");
         assert_eq!(add("image:\r\n  name: a", "image.tag").unwrap(), "image:\r\n  name: a\r\n  tag: v1");
         assert_eq!(add("x: |+\n  a\n\n", "tag").unwrap(), "x: |+\n  a\n\ntag: v1\n");
+        assert_eq!(
+            add("image:\n  &a name: a\n  x: y\n", "image.tag").unwrap(),
+            "image:\n  &a name: a\n  x: y\n  tag: v1\n"
+        );
         // An alias stays what it is although its anchor is a line further down now.
         let aliases = "image:\n  name: a\nx: &x\n  y: z\nq: *x\n";
         assert_eq!(add(aliases, "image.tag").unwrap(), aliases.replace("name: a\n", "name: a\n  tag: v1\n"));
