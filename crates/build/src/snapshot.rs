@@ -3,6 +3,7 @@
 //! A chain is a list of layers, the lowest first. Base layers are fetched when a form of them is asked for that the
 //! store does not hold: download, check, inflate and unpack are one pass, and a lock file per layer keeps two
 //! processes from doing it twice.
+mod flat;
 mod growing;
 mod pack;
 mod reader;
@@ -220,25 +221,6 @@ impl Layers {
         self.store.layer_fs(&id, self.real_owners()).ok_or_else(|| gone(&id))
     }
 
-    /// Unpacks a layer over a tree.
-    pub(crate) fn apply_flat(
-        &self,
-        layer: &ChainLayer,
-        root: rustix::fd::BorrowedFd<'_>,
-        options: &mut ApplyOptions<'_>,
-        at: Option<VertexId>,
-    ) -> Result<()> {
-        let _span = self.events.span(at, Phase::Unpack, layer.id().as_str());
-        let mut reader = self.open(layer, false, at)?;
-        let mut apply = || {
-            layer::apply(&mut reader.tar, root, options).map_err(layer_error)?;
-            io::copy(&mut reader.tar, &mut io::sink()).map_err(read_error)?;
-            reader.finish(&self.store)?;
-            Ok(())
-        };
-        apply().inspect_err(|error| self.note_broken(&layer.id(), error))
-    }
-
     /// Hands over the inflated tar of a layer, which must be read to its end. What is fetched for it is kept.
     pub(crate) fn read_tar(
         &self,
@@ -302,17 +284,11 @@ impl Layers {
             if self.drop_damaged(&reader)? {
                 continue;
             }
-            let ChainLayer::Base(image, n) = layer else {
-                let error = reader.cause(error).context(format!("layer {}", id.as_str()));
+            let error = blame(layer, &mut reader, error);
+            if matches!(layer, ChainLayer::Step(_)) {
                 self.note_broken(&id, &error);
-                return Err(error);
-            };
-            let (name, blob) = (image.name.split('@').next().unwrap_or_default(), &image.layers[*n].1.digest);
-            let error = reader.cause(error);
-            return Err(match error.message().contains(blob.hex()) {
-                true => error,
-                false => error.context(format!("layer {}:{} of {name}", blob.algorithm(), blob.short())),
-            });
+            }
+            return Err(error);
         }
     }
 
@@ -361,15 +337,7 @@ impl Layers {
             Some(blob) => Some(blob),
             None => reader.stored.clone(),
         };
-        if let Some(wanted) = &reader.diff_id
-            && *wanted != diff_id
-        {
-            return Err(BuildError::new(
-                Kind::Remote,
-                format!("the layer's content has diff ID {diff_id}, the image's config says {wanted}"),
-            )
-            .hint("the image is damaged: ask whoever pushed it to push it again"));
-        }
+        check_diff_id(reader, &diff_id)?;
         match self.store.layer(id) {
             Some(_) if below.is_some() => {
                 self.store.add_layer_fs(id, &work.join(fs_name(self.real_owners())), self.real_owners())?;
@@ -514,7 +482,34 @@ impl Layers {
         let blob = self.store.new_blob();
         let mut out = blob.create()?;
         io::copy(&mut raw, &mut out).map_err(read_error)?;
-        blob.commit(&self.store, &descriptor.digest)
+        drop(out);
+        blob.commit(&self.store, &descriptor.digest)?;
+        let path = self.store.blob_path(&descriptor.digest);
+        let source: BlobSource = Arc::new(move || Ok(Box::new(File::open(&path)?)));
+        self.early.comes_by(descriptor, &source);
+        Ok(())
+    }
+}
+
+/// What is wrong with a layer that could not be unpacked, and which it is.
+fn blame(layer: &ChainLayer, reader: &mut LayerReader, error: BuildError) -> BuildError {
+    let ChainLayer::Base(image, n) = layer else { return error.context(format!("layer {}", layer.id().as_str())) };
+    let (name, blob) = (image.name.split('@').next().unwrap_or_default(), &image.layers[*n].1.digest);
+    let error = reader.cause(error);
+    match error.message().contains(blob.hex()) {
+        true => error,
+        false => error.context(format!("layer {}:{} of {name}", blob.algorithm(), blob.short())),
+    }
+}
+
+fn check_diff_id(reader: &LayerReader, diff_id: &Digest) -> Result<()> {
+    match &reader.diff_id {
+        Some(wanted) if wanted != diff_id => Err(BuildError::new(
+            Kind::Remote,
+            format!("the layer's content has diff ID {diff_id}, the image's config says {wanted}"),
+        )
+        .hint("the image is damaged: ask whoever pushed it to push it again")),
+        _ => Ok(()),
     }
 }
 

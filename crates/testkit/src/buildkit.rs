@@ -15,6 +15,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// What is installed into its root filesystem.
+const PACKAGES: &str = "docker.io,docker-buildx,ca-certificates,git,xz-utils";
+
 /// A running daemon; dropped, it is stopped and its data removed.
 #[derive(Debug)]
 pub struct BuildKit {
@@ -33,7 +36,7 @@ impl BuildKit {
 
     /// Starts the daemon of a Debian suite; names without a registry come from `mirror`.
     pub fn start(suite: &str, mirror: &Registry) -> Result<Self> {
-        let root = root(suite, "docker.io,docker-buildx,ca-certificates,git,xz-utils")?;
+        let root = root(suite, PACKAGES)?;
         let work = tempfile::Builder::new().prefix("testkit-buildkit-").tempdir().map_err(Error::at("tempdir"))?;
         let place = |name: &str| work.path().join(name);
         let settings = serde_json::json!({
@@ -118,6 +121,12 @@ impl BuildKit {
         let mut command = Command::new(self.root.join("usr/libexec/docker/cli-plugins/docker-buildx"));
         command.env("DOCKER_HOST", self.docker_host()).env("DOCKER_CONFIG", self.work.path().join("config"));
         command
+    }
+
+    /// `docker-buildx` of a Debian suite, for a daemon that runs elsewhere. The caller names its configuration.
+    pub fn buildx_of(suite: &str) -> Result<Command> {
+        let root = root(suite, PACKAGES)?;
+        Ok(Command::new(root.join("usr/libexec/docker/cli-plugins/docker-buildx")))
     }
 
     /// Every process of the daemon, for what a bench reads from `/proc`.

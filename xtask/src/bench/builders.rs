@@ -1,11 +1,11 @@
 //! Who takes part. Each builds a context and pushes the image in one command, and can forget all that
 //! it has built.
 use super::measure::{Sample, sample};
+use super::workloads::Registries;
 use crate::Failure;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
-use testkit::corpus::World;
 use testkit::{BuildKit, Buildah, Cooperage};
 
 pub(super) trait Contender {
@@ -15,21 +15,42 @@ pub(super) trait Contender {
         false
     }
     /// Forgets builds and base images.
-    fn reset(&mut self, world: &World) -> Result<(), Failure>;
+    fn reset(&mut self, registries: &Registries) -> Result<(), Failure>;
     fn build(&self, context: &Path, reference: &str) -> Result<Sample, Failure>;
 }
 
-pub(super) fn contenders(binary: &Path, world: &World, buildah: bool) -> Result<Vec<Box<dyn Contender>>, Failure> {
-    let mut list: Vec<Box<dyn Contender>> = vec![Box::new(Ours::new(binary, world)?), Box::new(Daemon::new(world)?)];
-    if buildah {
-        list.push(Box::new(Chroot::new("vfs", world)?));
-        list.push(Box::new(Chroot::new("overlay", world)?));
+/// Who takes part.
+pub(super) struct Peers {
+    /// Ours, once in each of these isolations; `None` chooses by itself.
+    pub(super) ours: Vec<Option<String>>,
+    pub(super) buildah: bool,
+    /// The address of a daemon that runs already, instead of one that is started.
+    pub(super) buildkitd: Option<String>,
+}
+
+pub(super) fn contenders(
+    binary: &Path,
+    registries: &Registries,
+    options: &Peers,
+) -> Result<Vec<Box<dyn Contender>>, Failure> {
+    let mut list: Vec<Box<dyn Contender>> = Vec::new();
+    for isolation in &options.ours {
+        list.push(Box::new(Ours::new(binary, isolation.as_deref(), registries)?));
+    }
+    match &options.buildkitd {
+        Some(address) => list.push(Box::new(Remote::new(address)?)),
+        None => list.push(Box::new(Daemon::new(registries)?)),
+    }
+    if options.buildah {
+        list.push(Box::new(Chroot::new("vfs", registries)?));
+        list.push(Box::new(Chroot::new("overlay", registries)?));
     }
     Ok(list)
 }
 
 struct Ours {
     product: Cooperage,
+    isolation: Option<String>,
     mirror: String,
     /// Stores of earlier rounds: removed at the end, since ext4 is slow to make files for a minute after it has
     /// removed many.
@@ -37,20 +58,20 @@ struct Ours {
 }
 
 impl Ours {
-    fn new(binary: &Path, world: &World) -> Result<Self, Failure> {
-        let mirror = format!("docker.io={}", world.registry().url());
+    fn new(binary: &Path, isolation: Option<&str>, registries: &Registries) -> Result<Self, Failure> {
+        let mirror = format!("docker.io={}", registries.target.url());
         let product = Cooperage::new(binary)?;
         let beside = product.store().parent().map_or_else(std::env::temp_dir, Path::to_owned);
-        Ok(Self { product, mirror, old: tempfile::tempdir_in(beside)? })
+        Ok(Self { product, isolation: isolation.map(str::to_owned), mirror, old: tempfile::tempdir_in(beside)? })
     }
 }
 
 impl Contender for Ours {
     fn name(&self) -> String {
-        "cooperage".to_owned()
+        self.isolation.as_ref().map_or_else(|| "cooperage".to_owned(), |i| format!("cooperage ({i})"))
     }
 
-    fn reset(&mut self, _: &World) -> Result<(), Failure> {
+    fn reset(&mut self, _: &Registries) -> Result<(), Failure> {
         let store = self.product.store();
         if store.exists() {
             let number = std::fs::read_dir(self.old.path())?.count();
@@ -64,6 +85,9 @@ impl Contender for Ours {
         command
             .args(["--progress=quiet", "--registry-mirror", &self.mirror, "--push", "--tag", reference])
             .arg(context);
+        if let Some(isolation) = &self.isolation {
+            command.args(["--isolation", isolation]);
+        }
         sample(&mut command, true)
     }
 }
@@ -74,8 +98,8 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn new(world: &World) -> Result<Self, Failure> {
-        let running = BuildKit::start(&BuildKit::suite(), world.registry())?;
+    fn new(registries: &Registries) -> Result<Self, Failure> {
+        let running = BuildKit::start(&BuildKit::suite(), &registries.target)?;
         Ok(Self { version: running.version().to_owned(), running: Some(running) })
     }
 }
@@ -90,13 +114,13 @@ impl Contender for Daemon {
     }
 
     /// A new daemon with no data: pruning leaves the layers of base images, unpacked.
-    fn reset(&mut self, world: &World) -> Result<(), Failure> {
+    fn reset(&mut self, registries: &Registries) -> Result<(), Failure> {
         drop(self.running.take());
-        self.running = Some(BuildKit::start(&BuildKit::suite(), world.registry())?);
+        self.running = Some(BuildKit::start(&BuildKit::suite(), &registries.target)?);
         // What a daemon does once in its life is not what is measured.
         let context = tempfile::tempdir()?;
         std::fs::write(context.path().join("Dockerfile"), "FROM busybox\nRUN true\n")?;
-        self.build(context.path(), &world.registry().reference("bench/first"))?;
+        self.build(context.path(), &registries.target.reference("bench/first"))?;
         Ok(())
     }
 
@@ -109,6 +133,52 @@ impl Contender for Daemon {
     }
 }
 
+/// A `buildkitd` that the user runs, through `buildx`. It keeps what `prune` leaves: its base images stay unpacked.
+struct Remote {
+    address: String,
+    config: TempDir,
+}
+
+impl Remote {
+    fn new(address: &str) -> Result<Self, Failure> {
+        let this = Self { address: address.to_owned(), config: tempfile::tempdir()? };
+        let mut command = this.buildx()?;
+        command.args(["create", "--name", "bench", "--driver", "remote", "--bootstrap", &this.address]);
+        testkit::run(&mut command)?;
+        Ok(this)
+    }
+
+    fn buildx(&self) -> Result<Command, Failure> {
+        let mut command = BuildKit::buildx_of(&BuildKit::suite())?;
+        command.env("DOCKER_CONFIG", self.config.path()).env("BUILDX_CONFIG", self.config.path());
+        Ok(command)
+    }
+}
+
+impl Contender for Remote {
+    fn name(&self) -> String {
+        format!("BuildKit ({})", self.address)
+    }
+
+    fn is_reference(&self) -> bool {
+        true
+    }
+
+    fn reset(&mut self, _: &Registries) -> Result<(), Failure> {
+        testkit::run(self.buildx()?.args(["prune", "--builder=bench", "--all", "--force"]))?;
+        Ok(())
+    }
+
+    fn build(&self, context: &Path, reference: &str) -> Result<Sample, Failure> {
+        let mut command = self.buildx()?;
+        command.args(["build", "--builder=bench", "--progress=quiet", "--provenance=false"]);
+        command
+            .args(["--output", &format!("type=image,name={reference},push=true,registry.insecure=true")])
+            .arg(context);
+        sample(&mut command, false)
+    }
+}
+
 struct Chroot {
     driver: &'static str,
     peer: Buildah,
@@ -116,8 +186,8 @@ struct Chroot {
 }
 
 impl Chroot {
-    fn new(driver: &'static str, world: &World) -> Result<Self, Failure> {
-        let peer = Buildah::start(&BuildKit::suite(), driver, world.registry())?;
+    fn new(driver: &'static str, registries: &Registries) -> Result<Self, Failure> {
+        let peer = Buildah::start(&BuildKit::suite(), driver, &registries.target)?;
         Ok(Self { driver, peer, world: tempfile::tempdir()? })
     }
 }
@@ -127,7 +197,7 @@ impl Contender for Chroot {
         format!("Buildah ({})", self.driver)
     }
 
-    fn reset(&mut self, _: &World) -> Result<(), Failure> {
+    fn reset(&mut self, _: &Registries) -> Result<(), Failure> {
         Ok(self.peer.prune()?)
     }
 

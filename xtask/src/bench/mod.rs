@@ -6,30 +6,34 @@
 //! the pushed image is looked at: a build that is fast because it is wrong does not count.
 //! Floors of the machine (hashing, writing) are measured in the same run.
 mod builders;
+mod chart;
 mod measure;
 mod workloads;
 
 use crate::{Failure, USAGE};
-use builders::{Contender, contenders};
+use builders::{Contender, Peers, contenders};
 use measure::{Sample, floors, median};
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use testkit::corpus::World;
-use workloads::{WORKLOADS, Workload};
+use testkit::{Registry, bases};
+use workloads::{Registries, WORKLOADS, Workload};
 
 struct Options {
     binary: PathBuf,
     rounds: usize,
     wanted: Vec<String>,
-    buildah: bool,
+    peers: Peers,
+    /// Where a chart of the ratios is written.
+    chart: Option<PathBuf>,
     /// Workloads that have a unit are run at each of these; the others once.
     scales: Vec<usize>,
 }
 
 pub(crate) fn main(words: &[&str]) -> Result<(), Failure> {
     let options = parse(words)?;
-    let world = World::start()?;
-    let mut contenders = contenders(&options.binary, &world, options.buildah)?;
+    let registries = Registries { target: Registry::start()?, other: Registry::start()? };
+    bases::BUSYBOX.push(&registries.target)?;
+    let mut contenders = contenders(&options.binary, &registries, &options.peers)?;
     let chosen = |w: &&Workload| options.wanted.is_empty() || options.wanted.iter().any(|name| name == w.name);
     let mut table = String::from("| workload |");
     for contender in &contenders {
@@ -38,17 +42,19 @@ pub(crate) fn main(words: &[&str]) -> Result<(), Failure> {
     table += "\n|---|";
     table += &"---|".repeat(contenders.len());
     table.push('\n');
-    let mut units = String::new();
+    let (mut units, mut bars) = (String::new(), Vec::new());
     for workload in WORKLOADS.iter().filter(chosen) {
         let scales: &[usize] = if workload.unit.is_some() { &options.scales } else { &[1] };
         let mut series = Vec::new();
         for &scale in scales {
-            let samples = race(workload, scale, &mut contenders, &world, options.rounds)?;
+            let samples = race(workload, scale, &mut contenders, &registries, options.rounds)?;
             table += &row(workload, scale, &contenders, &samples);
             eprintln!("{}", table.lines().last().unwrap_or_default());
+            bars.extend(bar(workload, scale, &contenders, &samples));
             series.push((scale, samples));
         }
         units += &costs(workload, &contenders, &series);
+        units += &chains(workload, &contenders, &series);
     }
     println!(
         "{table}\nwall seconds, median of {} rounds; in brackets: ratio to BuildKit; processor seconds and peak memory of ours\n",
@@ -57,7 +63,12 @@ pub(crate) fn main(words: &[&str]) -> Result<(), Failure> {
     if !units.is_empty() {
         println!("{units}");
     }
-    println!("{}", floors()?);
+    println!("{}", floors(&registries.target)?);
+    if let Some(path) = &options.chart {
+        let names: Vec<String> = contenders.iter().map(|c| c.name()).collect();
+        let reference = contenders.iter().position(|c| c.is_reference()).unwrap_or(0);
+        std::fs::write(path, chart::svg(&names, reference, &bars))?;
+    }
     Ok(())
 }
 
@@ -77,6 +88,28 @@ fn costs(workload: &Workload, contenders: &[Box<dyn Contender>], series: &[(usiz
     text
 }
 
+/// How much longer a build takes than its longest chain of steps.
+fn chains(workload: &Workload, contenders: &[Box<dyn Contender>], series: &[(usize, Vec<Vec<Sample>>)]) -> String {
+    let (Some(chain), Some((_, samples))) = (workload.chain, series.first()) else { return String::new() };
+    let mut text = format!("{}, times its longest chain ({chain} s):", workload.name);
+    for (contender, list) in contenders.iter().zip(samples) {
+        let _ = write!(text, " {} {:.2};", contender.name(), wall(list) / chain);
+    }
+    text + "\n"
+}
+
+/// A row of the chart: wall time as a multiple of the reference's.
+fn bar(
+    workload: &Workload,
+    scale: usize,
+    contenders: &[Box<dyn Contender>],
+    samples: &[Vec<Sample>],
+) -> Option<(String, Vec<f64>)> {
+    let reference = contenders.iter().position(|c| c.is_reference()).map(|number| wall(&samples[number]))?;
+    let times = if scale == 1 { String::new() } else { format!(" {scale}x") };
+    Some((format!("{}{times}", workload.name), samples.iter().map(|list| wall(list) / reference).collect()))
+}
+
 fn wall(list: &[Sample]) -> f64 {
     median(list.iter().map(|sample| sample.wall).collect())
 }
@@ -86,7 +119,8 @@ fn parse(words: &[&str]) -> Result<Options, Failure> {
         binary: "target/release/cooperage".into(),
         rounds: 5,
         wanted: Vec::new(),
-        buildah: true,
+        peers: Peers { ours: vec![None], buildah: true, buildkitd: None },
+        chart: None,
         scales: vec![1],
     };
     let mut words = words.iter();
@@ -96,7 +130,13 @@ fn parse(words: &[&str]) -> Result<Options, Failure> {
             "--binary" => options.binary = value()?.into(),
             "--rounds" => options.rounds = value()?.parse()?,
             "--scales" => options.scales = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
-            "--no-buildah" => options.buildah = false,
+            "--no-buildah" => options.peers.buildah = false,
+            "--buildkitd" => options.peers.buildkitd = Some(value()?.to_string()),
+            "--chart" => options.chart = Some(value()?.into()),
+            "--ours" => {
+                let name = |name: &str| (name != "auto").then(|| name.to_owned());
+                options.peers.ours = value()?.split(',').map(name).collect();
+            }
             name if WORKLOADS.iter().any(|w| w.name == name) => options.wanted.push(name.to_owned()),
             other => {
                 let names: Vec<&str> = WORKLOADS.iter().map(|w| w.name).collect();
@@ -116,27 +156,27 @@ fn race(
     workload: &Workload,
     scale: usize,
     contenders: &mut [Box<dyn Contender>],
-    world: &World,
+    registries: &Registries,
     rounds: usize,
 ) -> Result<Vec<Vec<Sample>>, Failure> {
     let mut samples: Vec<Vec<Sample>> = contenders.iter().map(|_| Vec::new()).collect();
     let context = tempfile::Builder::new().prefix("bench-").tempdir()?;
-    (workload.make)(context.path(), world.registry(), scale)?;
+    (workload.make)(context.path(), registries, scale)?;
     for round in 0..rounds {
         for turn in 0..contenders.len() {
             let number = (turn + round) % contenders.len();
             let contender = &mut contenders[number];
-            contender.reset(world)?;
+            contender.reset(registries)?;
             let name = format!("bench/{}-{scale}-{number}-{round}:latest", workload.name);
             for warm in 0..workload.warm_ups {
                 contender.build(
                     context.path(),
-                    &world.registry().reference(&format!("bench/warm-{number}-{round}-{warm}")),
+                    &registries.target.reference(&format!("bench/warm-{number}-{round}-{warm}")),
                 )?;
             }
             (workload.touch)(context.path(), &format!("{number}-{round}"))?;
-            let sample = contender.build(context.path(), &world.registry().reference(&name))?;
-            let image = testkit::Image::from_registry(world.registry(), &name)?;
+            let sample = contender.build(context.path(), &registries.target.reference(&name))?;
+            let image = testkit::Image::from_registry(&registries.target, &name)?;
             (workload.check)(&image, scale)
                 .map_err(|text| format!("{}, {}: {text}", contender.name(), workload.name))?;
             eprintln!("{} {scale}x {round} {}: {:.2} s", workload.name, contender.name(), sample.wall);

@@ -6,29 +6,66 @@ use std::io::Write;
 use std::path::Path;
 use testkit::{Image, Registry, bases};
 
+/// Where images come from and go to.
+pub(super) struct Registries {
+    /// What is pushed goes there; names without a registry come from there.
+    pub(super) target: Registry,
+    /// Another one.
+    pub(super) other: Registry,
+}
+
 pub(super) struct Workload {
     pub(super) name: &'static str,
     /// Writes the context, and pushes base images of its own; the number says how many times the usual work.
-    pub(super) make: fn(&Path, &Registry, usize) -> Result<(), Failure>,
+    pub(super) make: fn(&Path, &Registries, usize) -> Result<(), Failure>,
     /// What there is more of at a larger scale, and how many of it at scale one; `None` where size is not the question.
     pub(super) unit: Option<(&'static str, usize)>,
     /// Builds that are not measured, before the one that is.
     pub(super) warm_ups: usize,
     /// What changes between the warm-up and the build that is measured; the text differs in every run.
     pub(super) touch: fn(&Path, &str) -> Result<(), Failure>,
+    /// Seconds that the longest chain of steps sleeps: no builder can be faster.
+    pub(super) chain: Option<f64>,
     /// Whether the pushed image holds what it should.
     pub(super) check: fn(&Image, usize) -> Result<(), Failure>,
 }
 
+const COPY_ONLY: Workload = Workload {
+    name: "copyonly",
+    make: copy_only,
+    unit: None,
+    warm_ups: 0,
+    touch: nothing,
+    chain: None,
+    check: has_program,
+};
+
 pub(super) const WORKLOADS: &[Workload] = &[
-    Workload { name: "noop", make: application, unit: None, warm_ups: 1, touch: nothing, check: has_application },
-    Workload { name: "edit", make: application, unit: None, warm_ups: 1, touch: edit, check: has_application },
+    Workload {
+        name: "noop",
+        make: application,
+        unit: None,
+        warm_ups: 1,
+        touch: nothing,
+        chain: None,
+        check: has_application,
+    },
+    Workload {
+        name: "edit",
+        make: application,
+        unit: None,
+        warm_ups: 1,
+        touch: edit,
+        chain: None,
+        check: has_application,
+    },
     Workload {
         name: "steps",
         make: steps,
         unit: Some(("RUN step", 30)),
         warm_ups: 0,
         touch: nothing,
+        chain: None,
         check: has_steps,
     },
     Workload {
@@ -37,21 +74,56 @@ pub(super) const WORKLOADS: &[Workload] = &[
         unit: Some(("file", 30_000)),
         warm_ups: 0,
         touch: nothing,
+        chain: None,
         check: has_small_files,
     },
-    Workload { name: "copyonly", make: copy_only, unit: None, warm_ups: 0, touch: nothing, check: has_program },
-    Workload { name: "bigcopy", make: big_copy, unit: None, warm_ups: 0, touch: nothing, check: has_big_copy },
-    Workload { name: "packages", make: packages, unit: None, warm_ups: 0, touch: nothing, check: has_packages },
+    COPY_ONLY,
+    Workload { name: "copyonly-other", make: copy_only_other, ..COPY_ONLY },
+    Workload {
+        name: "bigcopy",
+        make: big_copy,
+        unit: None,
+        warm_ups: 0,
+        touch: nothing,
+        chain: None,
+        check: has_big_copy,
+    },
+    Workload {
+        name: "packages",
+        make: packages,
+        unit: None,
+        warm_ups: 0,
+        touch: nothing,
+        chain: None,
+        check: has_packages,
+    },
     Workload {
         name: "bigcontext",
         make: big_context,
         unit: Some(("file", 100_000)),
         warm_ups: 0,
         touch: nothing,
+        chain: None,
         check: has_big_context,
     },
-    Workload { name: "parallel", make: parallel, unit: None, warm_ups: 0, touch: nothing, check: has_parallel },
-    Workload { name: "unpack", make: unpack, unit: None, warm_ups: 0, touch: nothing, check: has_unpacked },
+    Workload {
+        name: "parallel",
+        make: parallel,
+        unit: None,
+        warm_ups: 0,
+        touch: nothing,
+        chain: Some(2.0),
+        check: has_parallel,
+    },
+    Workload {
+        name: "unpack",
+        make: unpack,
+        unit: None,
+        warm_ups: 0,
+        touch: nothing,
+        chain: None,
+        check: has_unpacked,
+    },
 ];
 
 fn nothing(_: &Path, _: &str) -> Result<(), Failure> {
@@ -90,7 +162,7 @@ fn expect(image: &Image, paths: &[&str]) -> Result<(), Failure> {
 }
 
 /// Three stages, 300 source files.
-fn application(context: &Path, _: &Registry, _: usize) -> Result<(), Failure> {
+fn application(context: &Path, _: &Registries, _: usize) -> Result<(), Failure> {
     put(
         context,
         "Dockerfile",
@@ -113,14 +185,14 @@ fn has_application(image: &Image, _: usize) -> Result<(), Failure> {
     expect(image, &["app/modules/lock", "app/bundle"])
 }
 
-fn debian(registry: &Registry) -> Result<(), Failure> {
-    bases::DEBIAN.push(registry)?;
+fn debian(registries: &Registries) -> Result<(), Failure> {
+    bases::DEBIAN.push(&registries.target)?;
     Ok(())
 }
 
 /// Thirty small RUN steps on Debian.
-fn steps(context: &Path, registry: &Registry, scale: usize) -> Result<(), Failure> {
-    debian(registry)?;
+fn steps(context: &Path, registries: &Registries, scale: usize) -> Result<(), Failure> {
+    debian(registries)?;
     let mut text = String::from("FROM debian\n");
     for number in 0..30 * scale {
         writeln!(text, "RUN echo {number} > /step{number}")?;
@@ -132,7 +204,7 @@ fn has_steps(image: &Image, scale: usize) -> Result<(), Failure> {
     expect(image, &["step0", &format!("step{}", 30 * scale - 1)])
 }
 
-fn small_files(context: &Path, _: &Registry, scale: usize) -> Result<(), Failure> {
+fn small_files(context: &Path, _: &Registries, scale: usize) -> Result<(), Failure> {
     let (made, removed, changed) = (300 * scale, 50 * scale, 70 * scale);
     let text = format!(
         "FROM busybox\n\
@@ -153,14 +225,20 @@ fn has_small_files(image: &Image, scale: usize) -> Result<(), Failure> {
     }
 }
 
-/// A base of 240 MB and one program on top.
-fn copy_only(context: &Path, registry: &Registry, _: usize) -> Result<(), Failure> {
-    bases::GCC.push(registry)?;
-    put(
-        context,
-        "Dockerfile",
-        "FROM gcc\nCOPY program /usr/local/bin/program\nENV MODE=production\nCMD [\"program\"]\n",
-    )?;
+/// A base of 144 MB (320 MB unpacked) in the registry that is pushed to, and one program on top.
+fn copy_only(context: &Path, registries: &Registries, _: usize) -> Result<(), Failure> {
+    on_large_base(context, &registries.target)
+}
+
+/// The same with the base in another registry.
+fn copy_only_other(context: &Path, registries: &Registries, _: usize) -> Result<(), Failure> {
+    on_large_base(context, &registries.other)
+}
+
+fn on_large_base(context: &Path, registry: &Registry) -> Result<(), Failure> {
+    let base = bases::GCC.push(registry)?;
+    let text = format!("FROM {base}\nCOPY program /usr/local/bin/program\nENV MODE=production\nCMD [\"program\"]\n");
+    put(context, "Dockerfile", text)?;
     put(context, "program", half_random(7, 5_000_000))
 }
 
@@ -169,7 +247,7 @@ fn has_program(image: &Image, _: usize) -> Result<(), Failure> {
 }
 
 /// One GiB in 16 files, and ten thousand small ones.
-fn big_copy(context: &Path, _: &Registry, _: usize) -> Result<(), Failure> {
+fn big_copy(context: &Path, _: &Registries, _: usize) -> Result<(), Failure> {
     put(context, "Dockerfile", "FROM scratch\nCOPY . /data/\n")?;
     for number in 0..16 {
         put(context, &format!("big/{number}"), half_random(number, 64 << 20))?;
@@ -185,8 +263,8 @@ fn has_big_copy(image: &Image, _: usize) -> Result<(), Failure> {
 }
 
 /// Twelve packages of 250 files each, installed by dpkg.
-fn packages(context: &Path, registry: &Registry, _: usize) -> Result<(), Failure> {
-    debian(registry)?;
+fn packages(context: &Path, registries: &Registries, _: usize) -> Result<(), Failure> {
+    debian(registries)?;
     put(context, "Dockerfile", "FROM debian\nCOPY debs /debs\nRUN dpkg -i /debs/*.deb && rm -r /debs\n")?;
     fs::create_dir_all(context.join("debs"))?;
     for package in 0..12_u64 {
@@ -217,7 +295,7 @@ fn has_packages(image: &Image, _: usize) -> Result<(), Failure> {
 }
 
 /// A hundred thousand files, of which .dockerignore leaves one in a hundred.
-fn big_context(context: &Path, _: &Registry, scale: usize) -> Result<(), Failure> {
+fn big_context(context: &Path, _: &Registries, scale: usize) -> Result<(), Failure> {
     put(context, "Dockerfile", "FROM scratch\nCOPY . /data/\n")?;
     put(context, ".dockerignore", "node_modules\n")?;
     for number in 0..100_000 * scale {
@@ -233,7 +311,7 @@ fn has_big_context(image: &Image, scale: usize) -> Result<(), Failure> {
     if count == 1000 * scale + 2 { Ok(()) } else { Err(format!("{count} files").into()) }
 }
 
-fn parallel(context: &Path, _: &Registry, _: usize) -> Result<(), Failure> {
+fn parallel(context: &Path, _: &Registries, _: usize) -> Result<(), Failure> {
     let mut text = String::new();
     for stage in ["a", "b", "c", "d"] {
         writeln!(text, "FROM busybox AS {stage}\nRUN sleep 2 && echo {stage} > /{stage}")?;
@@ -250,7 +328,7 @@ fn has_parallel(image: &Image, _: usize) -> Result<(), Failure> {
 }
 
 /// A base of 60,000 files and 1.2 GB in eight layers, and one command that does nothing.
-fn unpack(context: &Path, registry: &Registry, _: usize) -> Result<(), Failure> {
+fn unpack(context: &Path, registries: &Registries, _: usize) -> Result<(), Failure> {
     let layers = tempfile::tempdir()?;
     for layer in 0..8_u64 {
         let file = fs::File::create(layers.path().join(layer.to_string()))?;
@@ -268,7 +346,7 @@ fn unpack(context: &Path, registry: &Registry, _: usize) -> Result<(), Failure> 
         }
         tar.into_inner()?.flush()?;
     }
-    bases::push_layers(registry, "library/large:latest", &bases::BUSYBOX.layout()?, layers.path())?;
+    bases::push_layers(&registries.target, "library/large:latest", &bases::BUSYBOX.layout()?, layers.path())?;
     put(context, "Dockerfile", "FROM large\nRUN true\n")
 }
 

@@ -118,9 +118,12 @@ impl Executor<'_> {
         if so_far.chain.is_empty() {
             return Ok(None);
         }
-        if self.will_run(at.stage, at.number) && self.place.uses_overlay() {
+        if self.will_run(at.stage, at.number) && self.place.choice().is_ok() {
             // One pass over the base instead of two.
-            self.layers.directories(&so_far.chain, Some(at.line))?;
+            match self.place.uses_overlay() {
+                true => drop(self.layers.directories(&so_far.chain, Some(at.line))?),
+                false => self.fill_tree(at, so_far)?,
+            }
         }
         let tree: Arc<dyn Tree> = self.layers.tree(&so_far.chain, "the image", Some(at.line))?;
         Ok(Some(tree))

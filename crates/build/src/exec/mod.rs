@@ -400,6 +400,14 @@ impl<'a> Executor<'a> {
                 .any(|(n, s)| matches!(s.base, Base::Stage(p) if p == stage) && self.will_run(n, 0))
     }
 
+    /// Whether anything follows a step in the chain that is exported.
+    pub(crate) fn goes_on(&self, stage: usize, number: usize) -> bool {
+        number + 1 < self.stage_plan(stage).ops.len()
+            || (0..self.plan.stages.len()).any(|n| {
+                self.is_exported(n) && matches!(self.plan.stages[n].base, Base::Stage(parent) if parent == stage)
+            })
+    }
+
     /// Whether the stage's layers are part of the image that is exported.
     pub(crate) fn is_exported(&self, stage: usize) -> bool {
         let mut current = self.plan.target;

@@ -8,9 +8,9 @@ use crate::error::{BuildError, Result};
 use crate::event::{Phase, VertexId};
 use crate::key::Key;
 use crate::owners::Owners;
-use crate::plan::RunOp;
+use crate::plan::{Base, RunOp};
 use crate::snapshot::{ChainLayer, codec, layer_error, open_dir};
-use crate::store::{LayerId, LayerMeta, StoredBlob, remove_tree};
+use crate::store::{LayerId, LayerMeta, Store, StoredBlob};
 use crate::tree::DirTree;
 use layer::table::ScanOptions;
 use layer::{ApplyOptions, AttrSource, LayerWriter, PackOptions, Table, TarWriter, Whiteouts};
@@ -19,6 +19,7 @@ use std::fs;
 use std::io::{BufWriter, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
 /// The tree of a stage.
@@ -27,12 +28,14 @@ pub(crate) struct WorkTree {
     /// The layers that are in it.
     chain: Vec<LayerId>,
     table: Table,
+    store: Arc<Store>,
 }
 
 impl Drop for WorkTree {
     fn drop(&mut self) {
+        // With the table of owners beside it.
         if let Some(parent) = self.dir.parent() {
-            remove_tree(parent);
+            self.store.discard(parent);
         }
     }
 }
@@ -40,8 +43,9 @@ impl Drop for WorkTree {
 impl Executor<'_> {
     pub(super) fn run_in_tree(&self, at: At, run: &RunOp, so_far: &StageResult, key: &Key) -> Result<Option<LayerId>> {
         let At { stage, line, .. } = at;
-        let view = self.layers.tree(&so_far.chain, "the image", Some(line))?;
+        // Unpacking gives the tables of contents as well.
         let mut tree = self.work_tree(stage, so_far, line)?;
+        let view = self.layers.tree(&so_far.chain, "the image", Some(line))?;
         for path in ["/dev", "/proc", "/sys", &run.cwd] {
             super::run::make_missing(&tree.dir, view.as_ref(), path)?;
         }
@@ -58,16 +62,32 @@ impl Executor<'_> {
         Ok(Some(id))
     }
 
+    /// Unpacks a base image that is met for the first time into the tree that a later command will need.
+    pub(super) fn fill_tree(&self, at: At, so_far: &StageResult) -> Result<()> {
+        if so_far.chain.iter().all(|layer| self.layers.store.layer(&layer.id()).is_some()) {
+            return Ok(());
+        }
+        let tree = self.work_tree(at.stage, so_far, at.line)?;
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner).insert(at.stage, tree);
+        Ok(())
+    }
+
     /// The stage's tree with exactly these layers in it.
     fn work_tree(&self, stage: usize, so_far: &StageResult, line: VertexId) -> Result<WorkTree> {
-        let known = self.trees.lock().unwrap_or_else(PoisonError::into_inner).remove(&stage);
+        let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        // A stage that is built on another one goes on in its tree: that one has ended.
+        let known = trees.remove(&stage).or_else(|| match self.stage_plan(stage).base {
+            Base::Stage(parent) => trees.remove(&parent),
+            _ => None,
+        });
+        drop(trees);
         let wanted: Vec<LayerId> = so_far.chain.iter().map(ChainLayer::id).collect();
         let mut tree = match known.filter(|t| wanted.starts_with(&t.chain)) {
             Some(tree) => tree,
             None => {
                 let dir = self.layers.store.scratch_dir("tree")?.join("root");
                 crate::store::create_root(&dir)?;
-                WorkTree { dir, chain: Vec::new(), table: Table::default() }
+                WorkTree { dir, chain: Vec::new(), table: Table::default(), store: Arc::clone(&self.layers.store) }
             }
         };
         let missing = &so_far.chain[tree.chain.len()..];
@@ -78,23 +98,34 @@ impl Executor<'_> {
         let mut owners =
             Owners(OwnershipTable::load(&owners_file).map_err(|e| BuildError::io("read", &owners_file, e))?);
         let root = open_dir(&tree.dir)?;
-        for layer in missing {
-            if self.stop.is_cancelled() {
-                return Err(BuildError::canceled());
-            }
-            let mut options = ApplyOptions {
-                whiteouts: Whiteouts::Flat,
-                owners: if self.layers.real_owners() {
-                    layer::Owners::Real
-                } else {
-                    layer::Owners::Recorded(&mut owners)
-                },
-                ..ApplyOptions::default()
+        // Layers lie on one another, so they are unpacked in turn; the next ones come in meanwhile.
+        let (rest, applied) = (missing.get(1..).unwrap_or_default(), AtomicBool::new(false));
+        std::thread::scope(|scope| -> Result<()> {
+            scope.spawn(|| self.layers.bring(rest, &applied, Some(line)));
+            let mut apply = || -> Result<()> {
+                for layer in missing {
+                    if self.stop.is_cancelled() {
+                        return Err(BuildError::canceled());
+                    }
+                    let mut options = ApplyOptions {
+                        whiteouts: Whiteouts::Flat,
+                        owners: if self.layers.real_owners() {
+                            layer::Owners::Real
+                        } else {
+                            layer::Owners::Recorded(&mut owners)
+                        },
+                        ..ApplyOptions::default()
+                    };
+                    self.layers.apply_flat(layer, root.as_fd(), &mut options, Some(line))?;
+                    drop(options);
+                    tree.chain.push(layer.id());
+                }
+                Ok(())
             };
-            self.layers.apply_flat(layer, root.as_fd(), &mut options, Some(line))?;
-            drop(options);
-            tree.chain.push(layer.id());
-        }
+            let result = apply();
+            applied.store(true, Ordering::Relaxed);
+            result
+        })?;
         if !self.layers.real_owners() {
             owners.0.save(&owners_file).map_err(|e| BuildError::io("write", &owners_file, e))?;
         }
@@ -112,13 +143,8 @@ impl Executor<'_> {
         }
     }
 
-    fn commit_tree(
-        &self,
-        At { stage, line, .. }: At,
-        key: &Key,
-        tree: &mut WorkTree,
-        below: &layer::View,
-    ) -> Result<LayerId> {
+    fn commit_tree(&self, at: At, key: &Key, tree: &mut WorkTree, below: &layer::View) -> Result<LayerId> {
+        let line = at.line;
         let store = &self.layers.store;
         let owners_file = table_path(&tree.dir);
         let owners = Owners(OwnershipTable::load(&owners_file).map_err(|e| BuildError::io("read", &owners_file, e))?);
@@ -137,7 +163,9 @@ impl Executor<'_> {
         };
         let work = store.scratch_dir("layer")?;
         let mut meta = LayerMeta { created: crate::time::now(), ..LayerMeta::default() };
-        let toc = match self.compression.filter(|_| self.is_exported(stage)) {
+        // Where something follows, the blob is made from a plain tar while that runs: the tree itself will change.
+        let at_once = self.is_exported(at.stage) && !self.goes_on(at.stage, at.number);
+        let toc = match self.compression.filter(|_| at_once) {
             Some((compression, level)) => {
                 let threads = std::thread::available_parallelism().map_or(2, usize::from);
                 let blob = store.new_blob();

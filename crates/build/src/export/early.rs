@@ -41,6 +41,8 @@ enum Stage {
     Sending,
     Done,
     Failed,
+    /// The export sees to it.
+    Taken,
 }
 
 #[derive(Default)]
@@ -137,7 +139,8 @@ impl Early {
         }
     }
 
-    /// Whether a blob is in the repository already; waits for it where it is on its way.
+    /// Whether a blob is in the repository already; waits for it where it is on its way. What is not is the caller's
+    /// from now on.
     pub(crate) fn take(&self, name: &Reference, digest: &Digest) -> bool {
         let key = (name.name(), digest.clone());
         let mut state = self.shared.state();
@@ -149,10 +152,13 @@ impl Early {
                 }
                 Some(Stage::Waiting) => {
                     state.queue.retain(|job| job.key() != key);
-                    state.stages.remove(&key);
+                    state.stages.insert(key, Stage::Taken);
                     return false;
                 }
-                Some(Stage::Failed) | None => return false,
+                Some(Stage::Failed | Stage::Taken) | None => {
+                    state.stages.insert(key, Stage::Taken);
+                    return false;
+                }
             }
         }
     }

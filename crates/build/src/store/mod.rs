@@ -17,6 +17,7 @@
 //!   files/HEX              lists of the files that steps read, by the digest of the selection
 //!   mounts/ID/             cache mounts
 //!   file-digests           digests of files of build contexts, see `digests`
+//!   trash/                 trees that nobody uses any more; the next command removes them beside its work
 //!   tmp/PID-N/             work in progress; removed when its owner is gone
 //!   locks/ID               who fetches a layer, or uses a cache mount, holds its lock
 //!   unsynced/              says what may not be on disk yet (`durable`)
@@ -82,9 +83,21 @@ impl Store {
     }
 
     fn open_as(root: &Path, lock: Lock) -> Result<Self> {
-        for dir in
-            ["blobs/sha256", "layers", "diffs", "steps", "names", "images", "builds", "files", "mounts", "tmp", "locks"]
-        {
+        const DIRECTORIES: [&str; 12] = [
+            "blobs/sha256",
+            "layers",
+            "diffs",
+            "steps",
+            "names",
+            "images",
+            "builds",
+            "files",
+            "mounts",
+            "tmp",
+            "trash",
+            "locks",
+        ];
+        for dir in DIRECTORIES {
             let path = root.join(dir);
             fs::create_dir_all(&path).map_err(|e| {
                 BuildError::io("make the store's directory", &path, e)
@@ -117,6 +130,10 @@ impl Store {
             })?,
         };
         clear_abandoned(&root.join("tmp"));
+        match lock {
+            Lock::Shared => empty_soon(root.join("trash")),
+            Lock::Exclusive => empty(&root.join("trash")),
+        }
         let (work, work_lock) = make_work(&root.join("tmp"))?;
         let store = Self {
             durability: durable::Durability::of(&root),
@@ -163,6 +180,16 @@ impl Store {
         Ok(path)
     }
 
+    /// Gets rid of a large tree without waiting for it: it is removed while the next command uses the store. (Removing
+    /// some ten thousand files takes longer than the step that made them on some file systems.)
+    pub(crate) fn discard(&self, tree: &Path) {
+        let unique = self.work.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let grave = format!("{unique}-{}", self.counter.fetch_add(1, Ordering::Relaxed));
+        if fs::rename(tree, self.root.join("trash").join(grave)).is_err() {
+            remove_tree(tree);
+        }
+    }
+
     /// Writes a file that appears whole or not at all. Until then it lies in this process's work directory, which
     /// goes away with the process, however that ends.
     pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
@@ -185,6 +212,19 @@ impl Drop for Store {
     fn drop(&mut self) {
         remove_tree(&self.work);
         let _ = fs::remove_file(self.work.with_extension("lock"));
+    }
+}
+
+/// Removes what was discarded.
+fn empty(trash: &Path) {
+    let Ok(list) = fs::read_dir(trash) else { return };
+    list.flatten().for_each(|entry| remove_tree(&entry.path()));
+}
+
+/// The same beside whatever this process does. What is left when it ends is for the next one.
+fn empty_soon(trash: PathBuf) {
+    if fs::read_dir(&trash).is_ok_and(|mut list| list.next().is_some()) {
+        let _ = std::thread::Builder::new().name("trash".to_owned()).spawn(move || empty(&trash));
     }
 }
 
