@@ -1,5 +1,5 @@
 //! apk: the database of installed packages, one letter a field (apk-tools, `apk-package(5)`).
-use super::{Catalogue, Found, Result, Source, line, text};
+use super::{Catalogue, Found, MAX_FILES, MAX_PATH, Result, Source, line, text};
 use crate::package::{Evidence, Package, PackageType, SourcePackage};
 
 pub(super) struct Apk;
@@ -26,8 +26,8 @@ impl Catalogue for Apk {
                     "m" => package.supplier = line(value),
                     "o" => origin = Some(value.to_owned()),
                     "F" => dir = value,
-                    "R" => {
-                        package.claims.push(if dir.is_empty() { value.to_owned() } else { format!("{dir}/{value}") })
+                    "R" if package.claims.len() < MAX_FILES && dir.len() + value.len() < MAX_PATH => {
+                        package.claims.push(if dir.is_empty() { value.to_owned() } else { format!("{dir}/{value}") });
                     }
                     _ => {}
                 }
@@ -38,7 +38,7 @@ impl Catalogue for Apk {
             }
             let name = origin.unwrap_or_else(|| package.name.clone());
             package.source = Some(SourcePackage { name, version: package.version.clone() });
-            found.packages.push(package);
+            found.push(package);
         }
         if broken > 0 {
             found.warnings.push(format!("{broken} of its paragraphs name no package or no version"));

@@ -31,7 +31,7 @@ pub(super) fn auditable(section: &[u8], found: &mut Found) -> Result<()> {
     };
     // What only built the program is not in it.
     for entry in data.packages.into_iter().filter(|entry| entry.kind.as_deref() != Some("build")) {
-        found.packages.push(Package::new(PackageType::Cargo, entry.name, entry.version, Evidence::Binary));
+        found.push(Package::new(PackageType::Cargo, entry.name, entry.version, Evidence::Binary));
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! dpkg: the status file, distroless images' `status.d`, lists of files, copyright files.
-use super::{Catalogue, Found, Note, Result, Source, line, text};
+use super::{Catalogue, Found, MAX_FILES, Note, Result, Source, line, text};
 use crate::package::{Evidence, Package, PackageType, SourcePackage};
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ impl Catalogue for List {
             let path = path.trim_start_matches("./").trim_start_matches('/');
             (!path.is_empty() && path != ".").then(|| path.to_owned())
         };
-        let claims = text(content)?.lines().filter_map(clean).collect();
+        let claims = text(content)?.lines().filter_map(clean).take(MAX_FILES).collect();
         found.note = Some(Note { claims, ..Note::default() });
         Ok(())
     }
@@ -139,7 +139,7 @@ fn packages(text: &str, found: &mut Found) {
             package.joins.push(format!("{info}:{arch}.list"));
         }
         package.joins.push(format!("usr/share/doc/{}/copyright", package.name));
-        found.packages.push(package);
+        found.push(package);
     }
     if broken > 0 {
         found.warnings.push(format!("{broken} of its paragraphs name no package or no version"));

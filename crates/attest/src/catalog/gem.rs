@@ -35,7 +35,7 @@ impl Catalogue for Specification {
         package.homepage = value(&text, "homepage").and_then(|s| line(&s));
         package.licenses =
             list(&text, "licenses").or_else(|| value(&text, "license").map(|l| vec![l])).unwrap_or_default();
-        found.packages.push(package);
+        found.push(package);
         Ok(())
     }
 }
@@ -60,7 +60,7 @@ impl Catalogue for GemfileLock {
                 let (version, platform) = version.split_once('-').map_or((version, None), |(v, p)| (v, Some(p)));
                 let mut package = Package::new(PackageType::Gem, name, version, Evidence::Lock);
                 package.arch = platform.map(str::to_owned);
-                found.packages.push(package);
+                found.push(package);
             }
         }
         Ok(())

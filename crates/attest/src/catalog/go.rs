@@ -89,21 +89,21 @@ fn packages(version: &str, text: &str, found: &mut Found) {
     if let Some(version) = version.split_whitespace().next().and_then(|v| v.strip_prefix("go")) {
         let mut stdlib = module("stdlib", version);
         stdlib.licenses.push("BSD-3-Clause".to_owned());
-        found.packages.push(stdlib);
+        found.push(stdlib);
     }
     for line in text.lines() {
         let mut words = line.split('\t');
         match (words.next(), words.next(), words.next()) {
             (Some("mod" | "dep"), Some(name), version) if !name.is_empty() => {
-                found.packages.push(module(name, version.unwrap_or("")));
+                found.push(module(name, version.unwrap_or("")));
             }
             // What was really linked in place of the module above.
             (Some("=>"), Some(name), version) if !name.is_empty() => {
                 let replaced = found.packages.pop();
                 let is_path = name.starts_with('.') || name.starts_with('/');
                 match replaced {
-                    Some(replaced) if is_path => found.packages.push(replaced),
-                    _ => found.packages.push(module(name, version.unwrap_or(""))),
+                    Some(replaced) if is_path => found.push(replaced),
+                    _ => found.push(module(name, version.unwrap_or(""))),
                 }
             }
             _ => {}

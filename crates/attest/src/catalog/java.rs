@@ -82,7 +82,7 @@ fn archive(path: &str, content: &mut dyn Source, found: &mut Found, depth: usize
     }
     for mut package in own {
         package.locations.push(path.to_owned());
-        found.packages.push(package);
+        found.push(package);
     }
     for (number, name) in nested {
         if depth >= MAX_DEPTH {

@@ -20,7 +20,7 @@ impl Catalogue for Toml {
     }
 
     fn limit(&self) -> u64 {
-        16 << 20
+        8 << 20
     }
 
     fn read(&self, path: &str, content: &mut dyn Source, found: &mut Found) -> Result<()> {
@@ -42,7 +42,7 @@ impl Catalogue for Toml {
                 .and_then(Value::as_table)
                 .is_some_and(|s| s.contains_key("virtual") || s.contains_key("editable"));
             if !is_dev && !own {
-                found.packages.push(Package::new(kind, name, version, Evidence::Lock));
+                found.push(Package::new(kind, name, version, Evidence::Lock));
             }
         }
         Ok(())

@@ -77,9 +77,26 @@ pub struct Found {
     pub(crate) note: Option<Note>,
     /// Parts of the file that could not be understood.
     pub warnings: Vec<String>,
+    /// How many packages were left out.
+    dropped: usize,
 }
 
+/// More packages than this no single file records: the largest distributions have fewer.
+const MAX_IN_FILE: usize = 100_000;
+/// More files no package has.
+const MAX_FILES: usize = 500_000;
+/// The longest path, as the kernel has it.
+const MAX_PATH: usize = 4096;
+
 impl Found {
+    fn push(&mut self, package: Package) {
+        if self.packages.len() < MAX_IN_FILE {
+            self.packages.push(package);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.packages.is_empty() && self.os.is_none() && self.note.is_none()
     }
@@ -151,6 +168,9 @@ impl Interest {
         };
         if let Err(error) = result {
             found.warnings.push(error.to_string());
+        }
+        if found.dropped > 0 {
+            found.warnings.push(format!("{} of its packages are left out: no file names so many", found.dropped));
         }
         for package in &mut found.packages {
             if package.locations.is_empty() {

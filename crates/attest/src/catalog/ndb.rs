@@ -16,6 +16,7 @@ const MAX_BLOB: u32 = 64 << 20;
 
 pub(super) fn blobs(content: &mut dyn Source, blob: &mut dyn FnMut(&[u8])) -> Result<()> {
     let number = |bytes: &[u8], at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let mut budget = content.seek(SeekFrom::End(0))?;
     content.rewind()?;
     let mut head = [0; 32];
     if content.read_exact(&mut head).is_err() || !head.starts_with(MAGIC) {
@@ -44,6 +45,10 @@ pub(super) fn blobs(content: &mut dyn Source, blob: &mut dyn FnMut(&[u8])) -> Re
             Ok(()) if &head[..4] == b"BlbS" && number(&head, 4) == package => number(&head, 12),
             _ => return malformed("it is a damaged package database: a package is not where its slot says"),
         };
+        let Some(left) = budget.checked_sub(u64::from(length)) else {
+            return malformed("it is a damaged package database: its packages are larger than it is");
+        };
+        budget = left;
         if length > MAX_BLOB {
             return malformed("it is a damaged package database: a package is too large");
         }

@@ -4,7 +4,9 @@
 //! indentation. Development dependencies are left out where the file marks them.
 use super::{Catalogue, Found, Result, Source, is_vendored, line, malformed, name_of, text};
 use crate::package::{Evidence, Package, PackageType};
+use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// `node_modules/NAME/package.json`
 pub(super) struct Installed;
@@ -54,7 +56,7 @@ impl Catalogue for Installed {
             Value::Object(author) => author.get("name").and_then(Value::as_str).and_then(line),
             _ => None,
         };
-        found.packages.push(package);
+        found.push(package);
         Ok(())
     }
 }
@@ -79,35 +81,63 @@ impl Catalogue for PackageLock {
     }
 
     fn read(&self, _: &str, content: &mut dyn Source, found: &mut Found) -> Result<()> {
-        let value = json(content)?;
-        if let Some(packages) = value["packages"].as_object() {
-            for (place, entry) in packages {
-                let Some((_, path)) = place.rsplit_once("node_modules/") else { continue };
-                let skipped = |flag: &str| entry[flag].as_bool() == Some(true);
-                if skipped("dev") || skipped("link") {
-                    continue;
-                }
-                let name = entry["name"].as_str().unwrap_or(path);
-                let Some(version) = entry["version"].as_str() else { continue };
-                let mut package = Package::new(PackageType::Npm, name, version, Evidence::Lock);
-                package.licenses = licenses(entry);
-                found.packages.push(package);
+        let text = text(content)?;
+        let lock: Lock = match serde_json::from_str(&text) {
+            Ok(lock) => lock,
+            Err(error) => return malformed(format!("it is no lock file of npm: {error}")),
+        };
+        let Some(packages) = lock.packages else {
+            dependencies(lock.dependencies.unwrap_or_default(), found);
+            return Ok(());
+        };
+        for (place, entry) in packages {
+            let Some((_, path)) = place.rsplit_once("node_modules/") else { continue };
+            if entry.dev || entry.link {
+                continue;
             }
-        } else {
-            dependencies(&value["dependencies"], found, 0);
+            let Some(version) = entry.version else { continue };
+            let name = entry.name.unwrap_or_else(|| path.to_owned());
+            let mut package = Package::new(PackageType::Npm, name, version, Evidence::Lock);
+            package.licenses = licenses(&serde_json::json!({ "license": entry.license }));
+            found.push(package);
         }
         Ok(())
     }
 }
 
-/// The nested form of lock files of version 1.
-fn dependencies(value: &Value, found: &mut Found, depth: usize) {
-    let Some(map) = value.as_object().filter(|_| depth < 100) else { return };
-    for (name, entry) in map {
-        if let Some(version) = entry["version"].as_str().filter(|_| entry["dev"].as_bool() != Some(true)) {
-            found.packages.push(Package::new(PackageType::Npm, name, version, Evidence::Lock));
+#[derive(Deserialize)]
+struct Lock {
+    packages: Option<BTreeMap<String, LockEntry>>,
+    dependencies: Option<BTreeMap<String, OldEntry>>,
+}
+
+#[derive(Deserialize)]
+struct LockEntry {
+    name: Option<String>,
+    version: Option<String>,
+    #[serde(default)]
+    dev: bool,
+    #[serde(default)]
+    link: bool,
+    #[serde(default)]
+    license: Value,
+}
+
+#[derive(Deserialize)]
+struct OldEntry {
+    version: Option<String>,
+    #[serde(default)]
+    dev: bool,
+    dependencies: Option<BTreeMap<String, OldEntry>>,
+}
+
+/// The nested form of lock files of version 1; how deep it is the JSON parser bounds.
+fn dependencies(entries: BTreeMap<String, OldEntry>, found: &mut Found) {
+    for (name, entry) in entries {
+        if let Some(version) = entry.version.filter(|_| !entry.dev) {
+            found.push(Package::new(PackageType::Npm, name, version, Evidence::Lock));
         }
-        dependencies(&entry["dependencies"], found, depth + 1);
+        dependencies(entry.dependencies.unwrap_or_default(), found);
     }
 }
 
@@ -122,7 +152,7 @@ impl Catalogue for Yarn {
         let mut version: Option<String> = None;
         let mut done = |name: &mut Option<String>, version: &mut Option<String>| {
             if let (Some(name), Some(version)) = (name.take(), version.take()) {
-                found.packages.push(Package::new(PackageType::Npm, name, version, Evidence::Lock));
+                found.push(Package::new(PackageType::Npm, name, version, Evidence::Lock));
             }
         };
         for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
@@ -172,7 +202,7 @@ impl Catalogue for Pnpm {
                 continue;
             }
             if let Some(key) = line.strip_prefix("  ").filter(|key| !key.starts_with(' ')) {
-                found.packages.extend(current.take().filter(|_| !last_is_dev));
+                current.take().filter(|_| !last_is_dev).into_iter().for_each(|package| found.push(package));
                 last_is_dev = false;
                 let key = key.trim_end().trim_end_matches(':').trim_matches(['\'', '"']);
                 current = pnpm_key(key);
@@ -180,7 +210,7 @@ impl Catalogue for Pnpm {
                 last_is_dev = true;
             }
         }
-        found.packages.extend(current.filter(|_| !last_is_dev));
+        current.filter(|_| !last_is_dev).into_iter().for_each(|package| found.push(package));
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Python: metadata of installed distributions (PEP 376, PEP 566), their lists of files, requirements.
-use super::{Catalogue, Found, Note, Result, Source, dir_of, is_vendored, join, line, malformed, name_of, text};
+use super::{
+    Catalogue, Found, MAX_FILES, Note, Result, Source, dir_of, is_vendored, join, line, malformed, name_of, text,
+};
 use crate::package::{Evidence, Package, PackageType};
 
 /// `*.dist-info/METADATA`, `*.egg-info/PKG-INFO`, `*.egg-info`
@@ -75,7 +77,7 @@ impl Catalogue for Metadata {
             package.joins.push(format!("{dir}/RECORD"));
             package.joins.push(format!("{dir}/installed-files.txt"));
         }
-        found.packages.push(package);
+        found.push(package);
         Ok(())
     }
 }
@@ -103,7 +105,7 @@ impl Catalogue for Record {
             };
             (!name.is_empty()).then(|| join(base, &name))
         };
-        found.note = Some(Note { claims: text.lines().filter_map(entry).collect(), ..Note::default() });
+        found.note = Some(Note { claims: text.lines().filter_map(entry).take(MAX_FILES).collect(), ..Note::default() });
         Ok(())
     }
 }
@@ -127,7 +129,7 @@ impl Catalogue for Requirements {
             let version = version.trim_start_matches('=').split([' ', ',', '\\']).next().unwrap_or("").trim();
             let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
             if is_name && !version.is_empty() && !version.contains('*') {
-                found.packages.push(Package::new(PackageType::Pypi, name, version, Evidence::Lock));
+                found.push(Package::new(PackageType::Pypi, name, version, Evidence::Lock));
             }
         }
         Ok(())

@@ -30,7 +30,7 @@ impl Catalogue for Rpm {
         content.read_exact(&mut head)?;
         let mut broken: Vec<&'static str> = Vec::new();
         let mut add = |header: &[u8]| match rpmheader::package(header) {
-            Ok(package) => found.packages.push(package),
+            Ok(package) => found.push(package),
             Err(why) => broken.push(why),
         };
         let result = if head.starts_with(sqlite::MAGIC) {

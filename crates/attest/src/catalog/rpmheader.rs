@@ -3,7 +3,7 @@
 //! ```text
 //! entries │ bytes of data, both 4 bytes │ entries of 16 bytes: tag, type, offset, count │ data     big-endian
 //! ```
-use crate::catalog::line;
+use crate::catalog::{MAX_FILES, MAX_PATH, line};
 use crate::package::{Evidence, Package, PackageType, SourcePackage};
 
 const NAME: u32 = 1000;
@@ -37,9 +37,11 @@ pub(super) fn package(header: &[u8]) -> Result<Package, &'static str> {
     package.homepage = header.string(URL).and_then(line);
     package.source = header.string(SOURCE).and_then(source);
     let dirs = header.strings(DIR_NAMES);
-    for (base, dir) in header.strings(BASE_NAMES).into_iter().zip(header.numbers(DIR_INDEXES)) {
+    for (base, dir) in header.strings(BASE_NAMES).into_iter().zip(header.numbers(DIR_INDEXES)).take(MAX_FILES) {
         let Some(dir) = usize::try_from(dir).ok().and_then(|dir| dirs.get(dir)) else { continue };
-        package.claims.push(format!("{}{base}", dir.trim_start_matches('/')));
+        if dir.len() + base.len() <= MAX_PATH {
+            package.claims.push(format!("{}{base}", dir.trim_start_matches('/')));
+        }
     }
     Ok(package)
 }

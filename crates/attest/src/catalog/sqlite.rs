@@ -21,6 +21,8 @@ pub(super) struct Database<'a> {
     page_size: usize,
     usable: usize,
     pages: u64,
+    /// Bytes of rows that may still be read: a file cannot hold more than it is long.
+    budget: u64,
 }
 
 /// One value of a row.
@@ -47,7 +49,7 @@ impl<'a> Database<'a> {
         if usable < 480 {
             return malformed("it is a damaged SQLite database: its page size makes no sense");
         }
-        Ok(Self { content, page_size, usable, pages: size.div_ceil(page_size as u64) })
+        Ok(Self { content, page_size, usable, pages: size.div_ceil(page_size as u64), budget: size })
     }
 
     /// Hands over the column with this number, where it holds bytes, of each row of a table.
@@ -124,9 +126,10 @@ impl<'a> Database<'a> {
         let Some((length, used)) = page.get(cell..).and_then(varint) else { return damaged() };
         let Some((_, more)) = page.get(cell + used..).and_then(varint) else { return damaged() };
         let start = cell + used + more;
-        if length > MAX_ROW {
-            return malformed("it is a damaged SQLite database: a row is too large");
+        if length > MAX_ROW.min(self.budget) {
+            return malformed("it is a damaged SQLite database: its rows are larger than it is");
         }
+        self.budget -= length;
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let most = self.usable - 35;
         if length <= most {
