@@ -85,6 +85,10 @@ pub struct FileFacts {
     pub path: String,
     /// The layer that it comes from.
     pub layer: usize,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its permissions.
+    pub mode: u32,
     /// Its digests; without them it is in no document.
     pub digests: Option<FileDigests>,
 }
@@ -367,7 +371,10 @@ mod tests {
             platform: Platform::new("linux", "amd64", None),
         };
         let layer = LayerFacts { diff_id: Digest::sha256(b""), digest: None, instruction: None };
-        let files = files.into_iter().map(|(path, layer)| FileFacts { path, layer, digests: None }).collect();
+        let files = files
+            .into_iter()
+            .map(|(path, layer)| FileFacts { path, layer, size: 0, mode: 0o644, digests: None })
+            .collect();
         let tree = Paths(paths, BTreeMap::from([("bin".into(), "usr/bin".into())]));
         merge(facts, vec![layer; layers.len()], scans, files, &tree)
     }

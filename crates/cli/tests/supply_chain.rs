@@ -340,3 +340,121 @@ fn signatures_hold_for_cosign_and_for_us() {
     let error = place.refused("verify --key ours.pub REG/app:1");
     assert!(error.contains("no valid signature; nothing in the repository claims to be one"), "{error}");
 }
+
+/// `cooperage registry serve`, ended with the test.
+struct Served(std::process::Child, String);
+
+impl Served {
+    fn start(place: &Place) -> Self {
+        use std::io::BufRead;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cooperage"))
+            .args(["registry", "serve", "--addr", "127.0.0.1:0", "--root"])
+            .arg(place.path("served"))
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split_whitespace().nth(1).unwrap().trim_start_matches("http://").to_owned();
+        Self(child, address)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn images_are_copied_joined_named_and_compared() {
+    if !testkit::available("images_are_copied_joined_named_and_compared", testkit::REGISTRY_TOOLS) {
+        return;
+    }
+    let place = Place::new(&format!("{BASE}COPY hello /hello\nENV A=1\n"));
+    place.run("key generate key");
+    place.run("build -t REG/app:1 --push --provenance --sign=key.key context");
+    let verify = |name: &str| place.run(&format!("verify --key key.pub --attestation slsaprovenance1 {name}"));
+    let before = place.manifest("app:1");
+
+    // Registry to repository (mounted), to a layout, to a registry with the referrers API: signatures come along.
+    let outcome = place.try_run("image copy --remote REG/app:1 REG/team/app:2");
+    assert!(outcome.ok && outcome.err.contains("blobs: 0 copied"), "{}", outcome.err);
+    assert_eq!(place.manifest("team/app:2"), before);
+    verify("REG/team/app:2");
+    place.run("image copy --remote REG/app:1 oci-layout://DIR/layout:1");
+    let layout = format!("oci:{}:1", text(&place.path("layout")));
+    program(
+        "skopeo",
+        &["copy", "--quiet", "--insecure-policy", "--all", &layout, &format!("dir:{}", text(&place.path("copy")))],
+    );
+    let served = Served::start(&place);
+    place.run(&format!("image copy oci-layout://DIR/layout:1 {}/app:1", served.1));
+    verify(&format!("{}/app:1", served.1));
+    if let Some(cosign_program) = testkit::cosign_for("images_are_copied_joined_named_and_compared") {
+        fs::write(place.path("root.json"), TRUSTED_ROOT).unwrap();
+        let words = format!(
+            "verify-attestation --key key.pub --insecure-ignore-tlog --allow-http-registry --new-bundle-format --trusted-root root.json --type slsaprovenance1 {}/app:1",
+            served.1
+        );
+        let outcome = cosign(&place, &cosign_program, &words);
+        assert!(outcome.ok, "cosign by the referrers API: {}", outcome.err);
+    }
+    drop(served);
+
+    // One index of images that were built apart.
+    let host = oci_host();
+    let other = if host == "linux/amd64" { "linux/arm64" } else { "linux/amd64" };
+    fs::write(place.path("context/Dockerfile"), "FROM scratch\nCOPY hello /hello\n").unwrap();
+    place.run(&format!("build -t REG/other:1 --push --platform {other} context"));
+    place.run(&format!(
+        "image merge --remote -t REG/both:1 --annotation org.example.a=b --annotation manifest-descriptor[{other}]:x=y REG/app:1 REG/other:1"
+    ));
+    let both = place.manifest("both:1");
+    assert_eq!(both["annotations"]["org.example.a"], "b");
+    let platforms: Vec<String> = both["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| {
+            format!("{}/{}", m["platform"]["os"].as_str().unwrap(), m["platform"]["architecture"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(platforms, [host.as_str(), other, "unknown/unknown"]);
+    assert_eq!(both["manifests"][1]["annotations"]["x"], "y");
+    assert_eq!(both["manifests"][0]["digest"], before["manifests"][0]["digest"], "joined by digest, not changed");
+    // The same image twice is no conflict, another one for the same platform is.
+    place.run("image merge --remote -t REG/both:2 REG/other:1 REG/other:1");
+    fs::write(place.path("context/hello"), "hello, again\n").unwrap();
+    place.run(&format!("build -t REG/other:2 --push --platform {other} context"));
+    let error = place.refused("image merge --remote -t REG/both:3 REG/other:1 REG/other:2");
+    assert!(error.contains(&format!("two images are for {other}")), "{error}");
+
+    // What differs.
+    let diff = place.run(&format!("image diff --remote --platform {other} REG/other:1 REG/other:2"));
+    assert!(diff.contains("~        +7B  /hello") && !diff.contains("Configuration"), "{diff}");
+    let diff = place.run("image diff --format json --remote REG/app:1 REG/app:1");
+    let diff: Value = serde_json::from_str(&diff).unwrap();
+    assert_eq!((&diff["files"], &diff["config"]), (&serde_json::json!([]), &serde_json::json!([])));
+
+    // Names, in the store and in the registry; archives for other programs.
+    place.run("image tag REG/app:1 REG/app:stable");
+    assert!(place.run("image ls").contains("REG/app:stable"));
+    place.run("image tag --remote REG/app:1 REG/app:stable");
+    assert_eq!(place.manifest("app:stable"), before);
+    place.run("image rm REG/app:stable");
+    assert!(place.refused("image rm REG/app:stable").contains("the store has no image"));
+    let history = place.run("image history REG/app:1");
+    assert!(history.contains("COPY hello /hello # buildkit") && history.contains("ENV A=1"), "{history}");
+    place.run("image save REG/app:1 -o DIR/docker.tar --type docker");
+    place.run("image save REG/app:1 -o DIR/oci.tar");
+    let image = |name: String| testkit::Image::from_skopeo(&name, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let docker = image(format!("docker-archive:{}", text(&place.path("docker.tar"))));
+    let oci = image(format!("oci-archive:{}", text(&place.path("oci.tar"))));
+    assert!(testkit::compare(&docker, &oci).unwrap().is_empty());
+}
+
+fn oci_host() -> String {
+    format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" })
+}

@@ -30,7 +30,7 @@ struct File<'a> {
 
 pub(super) fn document<'a>(inventory: &'a Inventory, options: &'a Options) -> Document<'a> {
     let file = |number: usize| {
-        let FileFacts { path, layer, digests } = &inventory.files[number];
+        let FileFacts { path, layer, digests, .. } = &inventory.files[number];
         let sha256 = digests.as_ref().map(|d| hex(&d.sha256)).unwrap_or_default();
         File { path, layer: *layer, sha256, package: inventory.owners[number] }
     };

@@ -37,8 +37,8 @@ fn inventory() -> Inventory {
         ],
         packages: vec![component(libc, 0, vec![0]), component(babel, 1, vec![])],
         files: vec![
-            FileFacts { path: "lib/libc.so.6".into(), layer: 0, digests },
-            FileFacts { path: "opt/own".into(), layer: 1, digests },
+            FileFacts { path: "lib/libc.so.6".into(), layer: 0, size: 1, mode: 0o644, digests },
+            FileFacts { path: "opt/own".into(), layer: 1, size: 1, mode: 0o644, digests },
         ],
         owners: vec![Some(0), None],
         warnings: vec!["a.jar: it is no zip archive".into()],

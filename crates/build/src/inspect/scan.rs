@@ -258,7 +258,8 @@ fn walk(view: &View, digests: &[Vec<Option<FileDigests>>], files: &mut Vec<FileF
                 Object::File => {
                     let digests = node.item.and_then(|item| *digests.get(node.layer)?.get(item)?);
                     if let Ok(path) = path.into_os_string().into_string() {
-                        files.push(FileFacts { path, layer: node.layer, digests });
+                        let (size, mode) = node.entry.map_or((0, 0), |e| (e.size, e.mode));
+                        files.push(FileFacts { path, layer: node.layer, size, mode, digests });
                     }
                 }
                 _ => {}

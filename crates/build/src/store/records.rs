@@ -117,7 +117,10 @@ impl Store {
     }
 
     /// Names a built image.
-    pub(crate) fn put_image(&self, record: &ImageRecord) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where the record cannot be written.
+    pub fn put_image(&self, record: &ImageRecord) -> Result<()> {
         self.put_record(self.hashed("images", &record.name), record)
     }
 

@@ -71,7 +71,7 @@ pub(crate) enum Command {
     Factory(Box<crate::commands::factory::FactoryArgs>),
     /// Look after the store: list, measure and remove cached steps
     Cache(crate::commands::cache::CacheArgs),
-    /// Look at images in the store and in registries
+    /// Look at images, copy, name, compare and join them
     Image(crate::commands::image::ImageArgs),
     /// List the packages in an image, with licences and the layers that brought them
     Sbom(Box<crate::commands::sbom::SbomArgs>),

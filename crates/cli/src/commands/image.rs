@@ -1,4 +1,10 @@
-//! `cooperage image`: look at images in the store and in registries.
+//! `cooperage image`: images as objects, in the store, in registries and in layouts.
+mod copy;
+mod diff;
+mod names;
+mod place;
+mod save;
+
 use build::{ImageRecord, Store};
 use clap::{Args, Subcommand};
 use oci::{Descriptor, Index, Manifest, Platform, Reference, media_type};
@@ -13,7 +19,7 @@ use crate::progress::bytes;
 /// The largest manifest or configuration that is shown.
 const LIMIT: u64 = 16 << 20;
 
-/// Look at images.
+/// Look at images, copy, name, compare and join them.
 #[derive(Debug, Args)]
 pub(crate) struct ImageArgs {
     #[command(subcommand)]
@@ -26,6 +32,20 @@ enum ImageCommand {
     Inspect(Box<InspectArgs>),
     /// List the images in the store
     Ls(Box<LsArgs>),
+    /// Show what each instruction added, from the store, else from its registry
+    History(Box<names::HistoryArgs>),
+    /// Copy an image with all its platforms, attestations and signatures, without unpacking it
+    Copy(Box<copy::CopyArgs>),
+    /// Join images of several platforms into one index
+    Merge(Box<copy::MergeArgs>),
+    /// Give an image another name
+    Tag(Box<names::TagArgs>),
+    /// Remove names from the store, or with --remote from a registry
+    Rm(Box<names::RmArgs>),
+    /// Show what differs between two images: configuration, packages, files
+    Diff(Box<diff::DiffArgs>),
+    /// Write an image to an archive
+    Save(Box<save::SaveArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +81,13 @@ pub(crate) fn run(args: &ImageArgs, context: &Context<'_>) -> Result<()> {
     match &args.command {
         ImageCommand::Inspect(args) => inspect(args, context),
         ImageCommand::Ls(args) => list(args, context),
+        ImageCommand::History(args) => names::history(args, context),
+        ImageCommand::Copy(args) => copy::run(args, context),
+        ImageCommand::Merge(args) => copy::merge(args, context),
+        ImageCommand::Tag(args) => names::tag(args, context),
+        ImageCommand::Rm(args) => names::remove(args, context),
+        ImageCommand::Diff(args) => diff::run(args, context),
+        ImageCommand::Save(args) => save::run(args, context),
     }
 }
 

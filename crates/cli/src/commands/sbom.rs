@@ -6,7 +6,7 @@ use std::sync::Arc;
 use attest::inventory::Inventory;
 use attest::sbom::{Files, Format, Options};
 use build::Store;
-use build::inspect::{self, ImageLocation, InventoryOptions, OpenOptions};
+use build::inspect::{self, ImageLocation, InventoryOptions, OpenImage, OpenOptions};
 use clap::{Args, ValueEnum};
 use oci::Platform;
 
@@ -145,6 +145,14 @@ pub(crate) fn take_inventory(
     settings: &Settings,
     context: &Context<'_>,
 ) -> Result<Inventory> {
+    let image = open_image(target, settings, context)?;
+    let scratch = context.env.get("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+    let options = InventoryOptions { digests, scratch };
+    inspect::inventory(&image, &options).map_err(|error| crate::report::build_error(&error, None, context))
+}
+
+/// Finds an image.
+pub(crate) fn open_image(target: &Target<'_>, settings: &Settings, context: &Context<'_>) -> Result<OpenImage> {
     let location = location(target.image, context)?;
     let platform = match target.platform {
         Some(text) => {
@@ -165,10 +173,7 @@ pub(crate) fn take_inventory(
         })
     };
     let options = OpenOptions { store, client: &client, platform, remote: target.remote };
-    let image = inspect::open(&location, &options).map_err(failed)?;
-    let scratch = context.env.get("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-    let options = InventoryOptions { digests, scratch };
-    inspect::inventory(&image, &options).map_err(failed)
+    inspect::open(&location, &options).map_err(failed)
 }
 
 /// What is meant: a layout, an archive where such a file is, else a name.
