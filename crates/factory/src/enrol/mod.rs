@@ -1,6 +1,6 @@
 //! Enrolment: `images.yaml`, the list of the factory's images.
 //!
-//! Every key is in one table ([`schema`]): the checker, the JSON schema and the documentation come
+//! Every key is in one table (`schema`): the checker, the JSON schema and the documentation come
 //! from it, so they cannot differ. A file is taken whole or not at all; all that is wrong with it is
 //! told at once, each with line, column and what to do.
 mod check;
