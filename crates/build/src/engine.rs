@@ -129,6 +129,12 @@ impl Engine {
         self.place.choice()
     }
 
+    /// How commands were run here, if there was need to find out. Tries nothing.
+    #[must_use]
+    pub fn chosen(&self) -> Option<&sandbox::Choice> {
+        self.place.chosen()
+    }
+
     /// Reads and parses the Dockerfile of a request without building anything.
     ///
     /// # Errors

@@ -78,6 +78,17 @@ impl Place {
         found.as_ref().map_err(BuildError::duplicate)
     }
 
+    /// What was chosen, if anything asked for it yet.
+    pub(crate) fn chosen(&self) -> Option<&sandbox::Choice> {
+        self.found.get()?.as_ref().ok()
+    }
+
+    /// Bytes that are free where the store lies.
+    pub(crate) fn free_space(&self) -> Option<u64> {
+        let found = rustix::fs::statvfs(&self.store).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     fn is(&self, isolation: sandbox::Isolation) -> bool {
         self.choice().is_ok_and(|c| c.isolation == isolation)
     }

@@ -183,6 +183,8 @@ impl Executor<'_> {
         let shell_code = exit.status.shell_code();
         if exit.oom_hint {
             error = error.hint("the kernel killed a process of this step for want of memory: give the pod or machine more, or build with less parallelism");
+        } else if let Some(hint) = self.isolation_hint(shell_code, &tail) {
+            error = error.hint(hint);
         } else if shell_code == 127 {
             error = error.hint("exit code 127 means that the command was not found in the image: check its name, PATH, and that the image has it");
         } else if shell_code == 126 {
@@ -191,6 +193,36 @@ impl Executor<'_> {
             error = error.hint("the process was killed (SIGKILL): often for want of memory");
         }
         error.with_step(StepFailure { name: op.name.clone(), command, code: shell_code, signal, log_tail: tail })
+    }
+
+    /// A cause that lies in how and where the step ran, as far as its end shows.
+    fn isolation_hint(&self, shell_code: i32, tail: &[u8]) -> Option<String> {
+        const SIGSYS: i32 = 31;
+        const LITTLE: u64 = 16 << 20;
+        let tail = String::from_utf8_lossy(tail);
+        let free = self.place.free_space();
+        if tail.contains("No space left on device") || free.is_some_and(|free| free < LITTLE) {
+            let left = free.map_or_else(String::new, |free| format!(" ({} MB are free there)", free >> 20));
+            return Some(format!(
+                "no space is left for the step{left}: `cooperage cache prune` frees what the store can do without, --root \
+                 puts it on another disk"
+            ));
+        }
+        let isolation = self.place.chosen()?.isolation;
+        if shell_code == 128 + SIGSYS {
+            return Some(format!(
+                "a program of the step made a system call that is refused in {isolation} isolation here (SIGSYS)"
+            ));
+        }
+        let refused = |call: &str| {
+            let mut lines = tail.lines().rev().take(10);
+            lines.any(|line| {
+                line.contains(call) && (line.contains("not permitted") || line.contains("ermission denied"))
+            })
+        };
+        let calls = [("mount", "mounts"), ("unshare", "namespaces"), ("chroot", "a root of its own below the step's")];
+        let (_, what) = calls.into_iter().find(|(call, _)| refused(call))?;
+        Some(format!("a step gets no {what} in {isolation} isolation; `cooperage doctor` says what this place allows"))
     }
 
     fn proxies(&self) -> Vec<(String, String)> {

@@ -64,7 +64,24 @@ pub(super) fn perform(args: &BuildArgs, context: &Context<'_>) -> Result<Option<
         signing.sign(&result, context)?;
     }
     finish(&plan, mode, &result, context)?;
+    if matches!(mode, Mode::Tty | Mode::Plain)
+        && let Some(why) = engine.chosen().and_then(elsewhere)
+    {
+        context.ui.note(&format!("note: {why}"));
+    }
     Ok(Some(result))
+}
+
+/// Why a build that worked here would not have worked with what needs namespaces.
+fn elsewhere(choice: &sandbox::Choice) -> Option<String> {
+    let refused = "namespaces isolation does not work: ";
+    let why = choice.reasons.iter().find_map(|reason| reason.strip_prefix(refused))?;
+    let how = match choice.isolation {
+        sandbox::Isolation::Intercept => "by intercepting system calls",
+        sandbox::Isolation::Chroot => "in a chroot",
+        sandbox::Isolation::Namespaces => return None,
+    };
+    Some(format!("builders that need namespaces stop here ({why}); steps were run {how}"))
 }
 
 /// `--timings` and `--trace`, however the build ended.
