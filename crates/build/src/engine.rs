@@ -366,6 +366,7 @@ impl Engine {
             executors.iter().zip(results).filter_map(|(e, result)| capture(e, result, loaded, timeline)).collect()
         };
         let captured = ended.as_ref().map(told).unwrap_or_default();
+        let mounts: BTreeSet<String> = executors.iter().flat_map(Executor::cache_mounts).collect();
         drop(executors);
         let mut results = Vec::new();
         for ((platform, plan), result) in platforms.iter().zip(plans).zip(ended.map_err(located)?) {
@@ -381,7 +382,7 @@ impl Engine {
             &layers,
             &settings,
             &results,
-            &steps,
+            (&steps, &mounts),
             &captured,
             epoch,
             &loaded.commit,
@@ -398,7 +399,7 @@ impl Engine {
         layers: &Arc<Layers>,
         settings: &Settings,
         results: &[(Platform, crate::plan::Plan, Arc<crate::exec::StageResult>)],
-        steps: &[Vec<Collected>],
+        (steps, mounts): (&[Vec<Collected>], &BTreeSet<String>),
         captured: &[Captured],
         epoch: Option<i64>,
         commit: &Option<String>,
@@ -471,7 +472,7 @@ impl Engine {
             vertices.end(events, line, outcome);
             result?;
         }
-        self.export_caches(request, events, vertices, layers, settings, &steps.concat(), cancelled)?;
+        self.export_caches(request, events, vertices, layers, settings, (&steps.concat(), mounts), cancelled)?;
         let Some((whole, names)) = built else {
             // Files only: there is no image.
             let digest = Digest::sha256(b"");
@@ -537,7 +538,7 @@ impl Engine {
         vertices: &Vertices,
         layers: &Arc<Layers>,
         settings: &Settings,
-        steps: &[Collected],
+        (steps, mounts): (&[Collected], &BTreeSet<String>),
         cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<()> {
         let mut pushed: Vec<oci::Reference> = Vec::new();
@@ -545,7 +546,7 @@ impl Engine {
             pushed.extend(if output.names.is_empty() { request.tags.clone() } else { output.names.clone() });
         }
         let compression = settings.layers.unwrap_or((Compression::Gzip, None));
-        let exporter = Exporter { layers, http: &self.http, steps, pushed: &pushed, compression, cancelled };
+        let exporter = Exporter { layers, http: &self.http, steps, mounts, pushed: &pushed, compression, cancelled };
         for target in request.cache_to.iter().filter(|target| target.backend != CacheBackend::Inline) {
             let line = vertices.start(events, crate::cache::title(&target.backend), None, &[]);
             let result = exporter.export(target, line);

@@ -1,5 +1,8 @@
 //! External caches, against a real registry: what a build leaves there, and what the next one, in an empty store, makes
 //! of it.
+#[path = "caches/services.rs"]
+mod services;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -268,4 +271,123 @@ fn an_export_that_fails_fails_the_build_unless_it_may() {
     let said = place.build("one", "--cache-to type=local,dest=DIR/file/cache,ignore-error=true --push -t HOST/app:2");
     assert!(said.warnings()[0].starts_with("WARNING: the cache is not exported: cannot write"), "{}", said.0);
     assert_eq!(Image::from_registry(&place.registry, "app:2").unwrap().layer_count(), 4);
+}
+
+#[test]
+fn the_cache_of_github_actions() {
+    let Some(place) = Place::new("the_cache_of_github_actions") else { return };
+    let service = services::Actions::start();
+    let flags = format!("url_v2={},token={}", service.url, services::TOKEN);
+    let cache = format!("--cache-to type=gha,mode=max,{flags} --cache-from type=gha,{flags}");
+    place.build("one", &cache);
+    let keys = service.keys();
+    assert_eq!(keys.iter().filter(|key| key.contains("-blob-sha256:")).count(), 7, "{keys:?}");
+    assert_eq!(keys.iter().filter(|key| key.contains("-index-")).count(), 1, "{keys:?}");
+
+    let before = service.seen().len();
+    let second = place.build("two", &cache);
+    assert_eq!((second.cached(), second.warnings().len()), (3, 0), "{}", second.0);
+    assert_eq!(service.seen().len() - before, 2, "one question and the records: nobody asks for the layers");
+    // The document is the same: nothing was written.
+    assert_eq!(service.keys(), keys);
+
+    // A change is a new document, which the next build finds; what is there is not sent again.
+    place.write("second", "two\n");
+    place.build("two", &cache);
+    assert_eq!(service.keys().len(), keys.len() + 4, "a document and three layers");
+    let third = place.build("three", &format!("--cache-from type=gha,{flags}"));
+    assert_eq!(third.cached(), 3, "{}", third.0);
+    // Another scope is another cache.
+    let other = place.build("four", &format!("--cache-from type=gha,scope=other,{flags}"));
+    assert!(other.0.contains("there is no cache in GitHub Actions (scope other) yet"), "{}", other.0);
+
+    service.spoil();
+    let spoiled = place.build("five", &format!("--cache-from type=gha,{flags} -o type=oci,dest=DIR/oci.tar"));
+    assert!(spoiled.warnings()[0].contains("building again without it"), "{}", spoiled.0);
+    assert_eq!(Image::from_archive(&place.path("oci.tar")).unwrap().layer_count(), 4);
+    let wrong = format!("--cache-from type=gha,url_v2={},token=wrong", service.url);
+    let said = place.build("six", &wrong);
+    assert!(said.warnings()[0].contains("401 Unauthorized: no"), "{}", said.0);
+    assert!(!said.0.contains("secret"), "{}", said.0);
+}
+
+#[test]
+fn a_bucket_of_an_s3_server() {
+    let Some(place) = Place::new("a_bucket_of_an_s3_server") else { return };
+    let Some(packages) = bases::python_packages("a_bucket_of_an_s3_server", "moto[s3,server]==5.2.5") else { return };
+    let server = services::S3::start(&packages);
+    let flags = format!(
+        "bucket=bucket,region=us-east-1,endpoint_url={},access_key_id=id,secret_access_key=hidden,prefix=p/",
+        server.url
+    );
+    let cache = format!("--cache-to type=s3,mode=max,name=main,{flags} --cache-from type=s3,name=main,{flags}");
+    place.build("one", &cache);
+    let listed = server.request("GET", "/bucket?list-type=2");
+    assert_eq!(listed.matches("<Key>p/blobs/sha256:").count(), 7, "{listed}");
+    assert_eq!(listed.matches("<Key>p/manifests/main</Key>").count(), 1, "{listed}");
+
+    let before = server.log().len();
+    let second = place.build("two", &format!("{cache} --push -t HOST/app:1"));
+    assert_eq!((second.cached(), second.warnings().len()), (3, 0), "{}", second.0);
+    let log = server.log()[before..].to_owned();
+    assert!(!log.contains("\"PUT /bucket/p/blobs/"), "nothing has changed: {log}");
+    // The image goes to a registry: its layers come out of the bucket.
+    assert_eq!(log.matches("\"GET /bucket/p/blobs/").count(), 3, "{log}");
+    assert_eq!(Image::from_registry(&place.registry, "app:1").unwrap().layer_count(), 4);
+
+    // What is there is not sent again, but made young where it is old.
+    let before = server.log().len();
+    place.write("second", "two\n");
+    place.build("two", &cache.replace("mode=max", "mode=max,touch_refresh=0s"));
+    let log = server.log()[before..].to_owned();
+    let blobs: std::collections::BTreeSet<&str> =
+        log.lines().filter(|line| line.contains("\"PUT /bucket/p/blobs/")).collect();
+    assert_eq!(blobs.len(), 7, "three layers are new, four are copied to themselves: {log}");
+    // The first name that exists counts.
+    let third = place.build("three", &format!("--cache-from type=s3,name=feature;main,{flags}"));
+    assert_eq!((third.cached(), third.warnings().len()), (3, 0), "{}", third.0);
+    let missing =
+        place.build("four", &format!("--cache-from type=s3,{}", flags.replace("bucket=bucket", "bucket=none")));
+    assert!(missing.warnings()[0].contains("NoSuchBucket") || missing.0.contains("there is no cache"), "{}", missing.0);
+    assert!(!missing.0.contains("hidden"));
+}
+
+#[test]
+fn cache_mounts_go_along() {
+    let Some(place) = Place::new("cache_mounts_go_along") else { return };
+    let dockerfile = |command: &str| {
+        format!(
+            "FROM busybox\nCOPY first /first\nRUN --mount=type=cache,id=m,target=/m --mount=type=secret,id=s {command}\n"
+        )
+    };
+    let fill = "cp -p /first /m/kept && ln -s kept /m/link && mkdir -m 0700 /m/d && grep -q hidden /run/secrets/s";
+    place.write("Dockerfile", &dockerfile(fill));
+    // Noise: what is the same all over compresses to nothing.
+    let mut state = 1_u64;
+    let next = |_: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'!' + (state % 90) as u8)
+    };
+    let text: String = (0..12 << 20).map(next).collect();
+    place.write("first", &text);
+    fs::write(place.path("secret"), "hidden").unwrap();
+    let cache =
+        "--secret id=s,src=DIR/secret --cache-to type=registry,ref=HOST/cache,mounts=true --cache-from HOST/cache";
+    place.build("one", cache);
+    let uploads = |work: &dyn Fn()| place.requests(&["PUT /v2/cache/blobs/uploads/", "\" 201"], work).len();
+
+    // In an empty store the mount is as the other build left it; what it adds is all that is sent.
+    place.write("Dockerfile", &dockerfile("cmp /first /m/link && [ $(stat -c %a /m/d) = 700 ] && echo more > /m/more"));
+    let sent = uploads(&|| drop(place.build("two", cache)));
+    assert!((3..=5).contains(&sent), "the layer, the document, the index and a chunk or two: {sent}");
+    place.write("Dockerfile", &dockerfile("grep -q more /m/more && ls / > /list"));
+    place.build("three", "--secret id=s,src=DIR/secret --cache-from HOST/cache");
+
+    // Damage costs the contents and a warning.
+    place.spoil("cache", b"nothing");
+    place.write("Dockerfile", &dockerfile("test -z \"$(ls /m)\""));
+    let said = place.build("four", "--no-cache --secret id=s,src=DIR/secret --cache-from HOST/cache");
+    assert!(said.0.contains("WARNING: cannot take a cache mount from registry"), "{}", said.0);
 }

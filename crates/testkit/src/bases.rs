@@ -89,6 +89,30 @@ impl Base {
     }
 }
 
+/// Packages of PyPI in a directory for `PYTHONPATH`, installed once; `None`, with a word about it, where there is no pip.
+#[must_use]
+#[expect(clippy::print_stderr, reason = "a test that is passed over says so")]
+pub fn python_packages(test: &str, requirement: &str) -> Option<PathBuf> {
+    let pip = || {
+        let mut command = tool("python3", "python3-pip").ok()?;
+        command.args(["-m", "pip"]);
+        run(command.arg("--version")).ok()
+    };
+    if pip().is_none() {
+        let text = format!("{test}: passed over; it needs: apt-get install python3-pip");
+        assert!(std::env::var_os("CI").is_none(), "{text}");
+        eprintln!("{text}");
+        return None;
+    }
+    let key = Digest::sha256(requirement.as_bytes());
+    let made = once(&format!("python-{}", &key.hex()[..12]), |work| {
+        let mut command = tool("python3", "python3")?;
+        command.args(["-m", "pip", "install", "--quiet", "--no-input", "--target"]);
+        run(command.arg(work.join("packages")).arg(requirement)).map(drop)
+    });
+    Some(made.unwrap_or_else(|error| panic!("{requirement}: {error}")).join("packages"))
+}
+
 /// A directory of the cache that `make` fills, once for all runs and processes.
 pub(crate) fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let cache = cache_dir();

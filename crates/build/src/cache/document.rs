@@ -4,7 +4,7 @@
 //! { "version": 1,
 //!   "layers":  [ { "diffId": "sha256:…", "blob": DESCRIPTOR, "created": SECONDS } … ],
 //!   "records": [ { "key": CONTENT-KEY, "definitions": [ DEFINITION-KEY … ], "layer": NUMBER } … ],
-//!   "mounts":  DESCRIPTOR }
+//!   "mounts":  [ DESCRIPTOR … ] }
 //! ```
 //!
 //! Keys are hashes: neither instructions nor values of arguments are in it. In an image's config (`type=inline`) the
@@ -34,9 +34,9 @@ pub(crate) struct Document {
     pub(crate) layers: Vec<LayerEntry>,
     #[serde(default)]
     pub(crate) records: Vec<RecordEntry>,
-    /// The index of the contents of cache mounts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) mounts: Option<Descriptor>,
+    /// The contents of cache mounts: an index, and what it names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) mounts: Vec<Descriptor>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ pub(crate) struct RecordEntry {
 
 impl Document {
     pub(crate) fn new(layers: Vec<LayerEntry>, records: Vec<RecordEntry>) -> Self {
-        Self { version: VERSION, layers, records, mounts: None }
+        Self { version: VERSION, layers, records, mounts: Vec::new() }
     }
 
     /// Reads a document.

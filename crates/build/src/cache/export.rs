@@ -1,6 +1,6 @@
 //! `--cache-to`: the records of a build's steps, and their layers, for other builds.
 use super::document::{Document, LayerEntry, RecordEntry};
-use super::{CacheStore, Open, Remote, open};
+use super::{CacheStore, Open, Remote, mounts, open};
 use crate::error::{BuildError, Result};
 use crate::event::{Event, VertexId};
 use crate::key::Key;
@@ -28,6 +28,8 @@ pub(crate) struct Exporter<'a> {
     pub(crate) layers: &'a Arc<Layers>,
     pub(crate) http: &'a HttpClient,
     pub(crate) steps: &'a [Collected],
+    /// The cache mounts of the build, as the store names them.
+    pub(crate) mounts: &'a BTreeSet<String>,
     /// Where the image was pushed to: layers are mounted from there.
     pub(crate) pushed: &'a [Reference],
     /// The compression of the image's layers.
@@ -51,8 +53,11 @@ impl Exporter<'_> {
         let steps: Vec<&Collected> =
             self.steps.iter().filter(|step| target.mode == CacheMode::Max || step.exported).collect();
         let packed = self.pack(&steps, target, line)?;
-        let document = document_of(&steps, &packed);
-        let imports = self.layers.imports();
+        let mut document = document_of(&steps, &packed);
+        if target.mounts {
+            document.mounts = mounts::export(self.layers, cache.as_ref(), self.mounts)?;
+        }
+        let imports = self.layers.imports().filter(|_| !cache.ages());
         if imports.is_some_and(|imports| imports.holds(&cache.name(), &Digest::sha256(&document.to_bytes()))) {
             return Ok(());
         }
@@ -131,7 +136,7 @@ impl Exporter<'_> {
         let Some(blob) = &layer.entry.blob else { return Ok(()) };
         let mut from: Vec<Reference> = self.pushed.to_vec();
         if let Some(remote) = &layer.remote {
-            if remote.cache.name() == cache.name() {
+            if remote.cache.name() == cache.name() && !cache.ages() {
                 // It came from there.
                 return Ok(());
             }

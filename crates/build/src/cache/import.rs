@@ -1,5 +1,6 @@
 //! `--cache-from`: what other builds left, ready for look-ups.
 use super::document::Document;
+use super::mounts::ImportedMounts;
 use super::{CacheStore, open};
 use crate::error::{BuildError, Kind, Result};
 use crate::event::{Event, Events, Outcome};
@@ -45,6 +46,8 @@ pub(crate) struct Imports {
     layers: HashMap<LayerId, Arc<Remote>>,
     /// The digest of the document that each cache has now, by the cache's name.
     documents: HashMap<String, Digest>,
+    /// The contents of cache mounts, in the order of the caches.
+    mounts: Vec<ImportedMounts>,
     /// Records that were used, by definition key.
     used: Mutex<HashMap<Key, StepRecord>>,
     broken: Mutex<Option<(usize, String)>>,
@@ -118,6 +121,7 @@ impl Loading {
 impl Imports {
     fn add(&mut self, number: usize, cache: &Arc<dyn CacheStore>, document: &Document) {
         self.documents.insert(cache.name(), Digest::sha256(&document.to_bytes()));
+        self.mounts.extend(ImportedMounts::of(cache, &document.mounts));
         let mut ids = Vec::new();
         for layer in &document.layers {
             let known = layer.blob.as_ref().filter(|b| media_type::layer_compression(&b.media_type).is_some());
@@ -167,6 +171,11 @@ impl Imports {
             fields: Vec::new(),
             created: found.created,
         })
+    }
+
+    /// The contents of cache mounts, in the order of the caches.
+    pub(crate) fn mounts(&self) -> &[ImportedMounts] {
+        &self.mounts
     }
 
     /// Where a layer lies.

@@ -6,11 +6,16 @@
 //!
 //! What an import promises may turn out to be missing or damaged when it is needed. Then that cache is left out, with a
 //! warning, and the build starts again: what it has done until then is in the store ([`Imports::broken`]).
+mod chunks;
 mod document;
 mod export;
+mod gha;
+mod http;
 mod import;
 mod local;
+mod mounts;
 mod registry;
+mod s3;
 
 pub(crate) use document::CONFIG_FIELD;
 pub(crate) use export::{Collected, Exporter, form, inline, title};
@@ -49,6 +54,11 @@ pub(crate) trait CacheStore: Send + Sync {
         None
     }
 
+    /// Whether objects age there: then an export looks at all of them, changed or not.
+    fn ages(&self) -> bool {
+        false
+    }
+
     /// Uploads at once.
     fn width(&self) -> usize {
         4
@@ -65,12 +75,14 @@ pub(crate) trait CacheStore: Send + Sync {
 pub(crate) fn open(
     backend: &CacheBackend,
     client: &::registry::Client,
-    _http: &HttpClient,
+    http: &HttpClient,
 ) -> Option<Arc<dyn CacheStore>> {
     Some(match backend {
         CacheBackend::Registry { reference, .. } => Arc::new(registry::RegistryCache::new(client, reference)),
         CacheBackend::Local { path, tag, digest } => Arc::new(local::LocalCache::new(path, tag, digest.as_ref())),
-        CacheBackend::Gha(_) | CacheBackend::S3(_) | CacheBackend::Inline => return None,
+        CacheBackend::Gha(options) => Arc::new(gha::GhaStore::new(http.client(), options)),
+        CacheBackend::S3(options) => Arc::new(s3::S3Store::new(http.client(), options)),
+        CacheBackend::Inline => return None,
     })
 }
 

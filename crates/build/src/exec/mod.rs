@@ -29,7 +29,7 @@ use crate::store::{LayerId, StepRecord};
 use crate::tree::Tree;
 use keys::StageKeys;
 use oci::media_type::Compression;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// What a stage came to.
@@ -350,6 +350,16 @@ impl<'a> Executor<'a> {
         }
         turn.done(&record);
         Ok((record, false))
+    }
+
+    /// The cache mounts of all steps, as the store names them.
+    pub(crate) fn cache_mounts(&self) -> BTreeSet<String> {
+        let ops = self.plan.stages.iter().flat_map(|stage| &stage.ops);
+        let mounts = ops.flat_map(|op| match &op.kind {
+            OpKind::Run(run) => run.mounts.as_slice(),
+            _ => &[],
+        });
+        mounts.filter(|m| m.kind == dockerfile::ast::MountKind::Cache).map(|m| self.mount_name(m)).collect()
     }
 
     fn lookup_definition(&self, stage: usize, op: usize) -> Option<StepRecord> {

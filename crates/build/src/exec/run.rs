@@ -377,15 +377,21 @@ impl Executor<'_> {
         })
     }
 
-    /// The directory of a cache mount, locked as it asks.
-    fn cache_dir(&self, at: At, position: usize, mount: &MountOp, held: &mut Held) -> Result<PathBuf> {
-        let store = &self.layers.store;
+    /// What the store calls a cache mount: the same wherever the same Dockerfile is built.
+    pub(super) fn mount_name(&self, mount: &MountOp) -> String {
         let namespace = self.fetcher.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS").cloned().unwrap_or_default();
         let mut name = oci::Digest::sha256(format!("{namespace}\0{}", mount.id).as_bytes()).short().to_owned();
         if let Some(from) = &mount.from {
             // Another starting point is another cache.
             name = format!("{name}-{}", oci::Digest::sha256(format!("{from:?}{}", mount.source).as_bytes()).short());
         }
+        name
+    }
+
+    /// The directory of a cache mount, locked as it asks.
+    fn cache_dir(&self, at: At, position: usize, mount: &MountOp, held: &mut Held) -> Result<PathBuf> {
+        let store = &self.layers.store;
+        let mut name = self.mount_name(mount);
         let lock = |name: &str| store.lock_path(&format!("mount-{name}"));
         match mount.sharing {
             Sharing::Shared => held.locks.push(FileLock::wait(&lock(&name), Lock::Shared, &self.stop)?),
@@ -409,7 +415,9 @@ impl Executor<'_> {
             let work = store.scratch_dir("mount")?;
             let fresh = work.join("data");
             fs::create_dir(&fresh).map_err(|e| BuildError::io("make", &fresh, e))?;
-            if mount.from.is_some() {
+            if self.fill_mount(&name, &fresh)? {
+                // As another build left it.
+            } else if mount.from.is_some() {
                 let selection = self.mount_selection(at.stage, at.number, position, mount, Some(at.line))?;
                 let mut destination = Destination::new(None, None, None, builder_time(self.plan.epoch), false);
                 destination.copy(&selection, "/")?;
@@ -426,6 +434,24 @@ impl Executor<'_> {
             }
         }
         Ok(data)
+    }
+
+    /// Fills a new cache mount from the first external cache that knows it. One that is damaged costs a warning.
+    fn fill_mount(&self, name: &str, dir: &Path) -> Result<bool> {
+        let known = self.layers.imports().map(|imports| imports.mounts()).unwrap_or_default();
+        for cache in known {
+            match cache.fill(name, dir, self.layers.real_owners()) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) => {
+                    let message = format!("cannot take a cache mount from {}: {error}; it begins empty", cache.place());
+                    self.fetcher.events.send(Event::Warning { id: None, message });
+                    remove_tree(dir);
+                    fs::create_dir(dir).map_err(|e| BuildError::io("make", dir, e))?;
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Starts the command and passes its output on; gives back how it ended and the last of the output.

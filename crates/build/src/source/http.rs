@@ -199,6 +199,11 @@ impl HttpClient {
         builder.build().map(Self).map_err(|e| HttpError::Setup(chain(&e)))
     }
 
+    /// The client below, with the same certificates and proxies.
+    pub(crate) fn client(&self) -> &Client {
+        &self.0
+    }
+
     /// Downloads a file.
     ///
     /// Broken connections and 5xx, 408 and 429 answers are tried again, with pauses.

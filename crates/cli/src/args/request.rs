@@ -3,7 +3,6 @@
 mod attest;
 mod git;
 mod inputs;
-mod later;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -100,7 +99,6 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
             Parsed::Skip(why) => notes.push(format!("--cache-to {why}")),
         }
     }
-    later::refuse_caches(&cache_from, &cache_to)?;
     let mut request = BuildRequest {
         context,
         dockerfile,
