@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &["oci"]),
     ("sandbox", &["agent"]),
     ("attest", &["oci"]),
-    ("factory", &["attest", "build", "dockerfile", "gitops", "oci", "registry"]),
+    ("factory", &["attest", "build", "dockerfile", "gitops", "oci", "registry", "sandbox"]),
     ("server", &["factory", "oci", "registry"]),
     ("testkit", &["oci"]),
     ("xtask", &["testkit"]),

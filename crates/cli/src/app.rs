@@ -52,6 +52,10 @@ fn enter_namespace(command: &Command, env: &Env, ui: Ui) -> Entered {
     let asked = match command {
         Command::Build(args) => args.place.isolation.as_deref(),
         Command::Executor(args) => args.place.isolation.as_deref(),
+        Command::Factory(args) => match args.builds() {
+            Some(place) => place.isolation.as_deref(),
+            None => return Entered::NotNeeded,
+        },
         // What it tries must be tried where builds would happen.
         Command::Doctor(_) => None,
         _ => return Entered::NotNeeded,

@@ -8,6 +8,7 @@
 //! | [`init`] | what could be enrolled |
 //! | [`source`], [`discover`] | from repositories to base images |
 //! | [`state`] | one file per image and per base image |
+//! | [`pipeline`], [`runs`] | from an enrolled image to a tag, and the records of it |
 //! | [`watch`], [`due`] | registries asked; what is to be rebuilt |
 //! | [`yaml`] | trees with places, an emitter, updates that keep comments |
 //!
@@ -21,7 +22,9 @@ pub mod enrol;
 pub mod graph;
 pub mod init;
 pub mod names;
+pub mod pipeline;
 pub mod problem;
+pub mod runs;
 pub mod source;
 pub mod state;
 pub mod time;

@@ -178,6 +178,20 @@ impl<'a> Sources<'a> {
         }
     }
 
+    /// The token for a repository's URL, for pushes.
+    #[must_use]
+    pub fn token(&self, url: &str) -> Option<String> {
+        let get =
+            |name: &str| self.env.get(name).map(|value| value.trim()).filter(|v| !v.is_empty()).map(str::to_owned);
+        let host = url.split_once("://").and_then(|(_, rest)| rest.split('/').next())?;
+        let own = match host {
+            "github.com" => get("GITHUB_TOKEN").or_else(|| get("GH_TOKEN")),
+            "gitlab.com" => get("GITLAB_TOKEN"),
+            _ => None,
+        };
+        own.or_else(|| get("GIT_AUTH_TOKEN"))
+    }
+
     /// A token for a host: each host's own variable, and `GIT_AUTH_TOKEN` for any.
     fn auth(&self, remote: &str, source: &Source) -> Option<GitAuth> {
         let get = |name: &str| self.env.get(name).filter(|value| !value.trim().is_empty()).cloned();

@@ -1,10 +1,12 @@
 //! `cooperage factory`: images enrolled in one file, from Dockerfile to deployment.
 mod add;
+mod build;
 mod check_bases;
 mod discover;
 mod graph;
 mod init;
 mod list;
+mod runs;
 mod schema;
 mod show;
 mod validate;
@@ -44,8 +46,27 @@ pub(crate) enum FactoryCommand {
     CheckBases(Box<check_bases::CheckBasesArgs>),
     /// Show which image is made from what
     Graph(graph::GraphArgs),
+    /// Build, push and tag images, and update the manifests that deploy them
+    Build(Box<build::BuildArgs>),
+    /// Rebuild the images whose base images have changed
+    Rebuild(Box<build::RebuildArgs>),
+    /// List the runs of the pipeline
+    Runs(Box<runs::RunsArgs>),
+    /// Show the steps of a run and what they said
+    Logs(Box<runs::LogsArgs>),
     /// Print the JSON schema of images.yaml, for editors
     Schema,
+}
+
+impl FactoryArgs {
+    /// Where the command builds: what it was told about it.
+    pub(crate) fn builds(&self) -> Option<&crate::args::build::PlaceArgs> {
+        match &self.command {
+            FactoryCommand::Build(args) => Some(&args.more.place),
+            FactoryCommand::Rebuild(args) => Some(&args.more.place),
+            _ => None,
+        }
+    }
 }
 
 /// Where the factory is.
@@ -68,6 +89,10 @@ pub(crate) fn run(args: &FactoryArgs, context: &Context<'_>) -> Result<()> {
         FactoryCommand::Validate(args) => validate::run(args, context),
         FactoryCommand::Discover(args) => discover::run(args, context),
         FactoryCommand::CheckBases(args) => check_bases::run(args, context),
+        FactoryCommand::Build(args) => build::run(args, context),
+        FactoryCommand::Rebuild(args) => build::rebuild(args, context),
+        FactoryCommand::Runs(args) => runs::list(args, context),
+        FactoryCommand::Logs(args) => runs::logs(args, context),
         FactoryCommand::Graph(args) => graph::run(args, context),
         FactoryCommand::Schema => schema::run(context),
     }

@@ -1,0 +1,286 @@
+//! The image factory as a team uses it: a repository with two services behind a real git, a real
+//! registry, real builds; base images that move, manifests that are written while others push.
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use testkit::Registry;
+
+/// A token that must not be seen anywhere.
+const TOKEN: &str = "ghp_never_to_be_seen_0123456789";
+
+struct Place {
+    dir: tempfile::TempDir,
+    registry: Registry,
+}
+
+impl Place {
+    /// A bare repository with two services and their manifests, a base image, and `images.yaml`.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::start().unwrap();
+        let place = Self { dir, registry };
+        let host = place.registry.host();
+        place.base("one");
+        place.git(&["init", "-q", "--bare", "-b", "main", "app.git"], ".");
+        place.git(&["-C", "app.git", "config", "uploadpack.allowFilter", "true"], ".");
+        place.git(&["clone", "-q", "app.git", "work"], ".");
+        place.write(
+            "work/api/Dockerfile",
+            &format!("ARG BASE=base:1\nFROM {host}/${{BASE}} AS deps\nFROM deps\nCOPY api/server.js /\n"),
+        );
+        place.write("work/api/server.js", "serve()\n");
+        place.write(
+            "work/web/Dockerfile",
+            &format!("FROM scratch\nCOPY --from={host}/base:1 /file /base\nCOPY index.html /\n"),
+        );
+        place.write("work/web/index.html", "<p>hello\n");
+        place.write("work/k8s/kustomization.yml", &format!("# who runs where\nimages:\n  - name: {host}/o/api # the API\n    newTag: old\n  - name: {host}/o/web\n    newTag: old\n"));
+        place.commit("first");
+        let url = format!("file://{}", place.path("app.git").display());
+        place.write(
+            "factory/images.yaml",
+            &format!(
+                "- name: api\n  registry: {host}\n  repository: o/api\n  source: {{url: '{url}', dockerfile: api/Dockerfile}}\n  \
+                 rebuildDelay: 0h\n  updates: [{{path: k8s/kustomization.yml}}]\n\
+                 - name: web\n  registry: {host}\n  repository: o/web\n  source: {{url: '{url}', dockerfile: web/Dockerfile, context: web}}\n  \
+                 rebuildDelay: 30d\n  updates: [{{path: k8s/kustomization.yml, write: both}}]\n"
+            ),
+        );
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn git(&self, args: &[&str], dir: &str) -> String {
+        let mut command = Command::new("git");
+        command
+            .args(args)
+            .current_dir(self.path(dir))
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1");
+        for role in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{role}_NAME"), "a").env(format!("GIT_{role}_EMAIL"), "a@example.com");
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn commit(&self, message: &str) {
+        self.git(&["add", "--all"], "work");
+        self.git(&["commit", "-q", "-m", message], "work");
+        self.git(&["push", "-q", "origin", "HEAD:main"], "work");
+    }
+
+    /// Pushes a base image with this content.
+    fn base(&self, content: &str) {
+        self.write("base/Dockerfile", "FROM scratch\nCOPY file /file\n");
+        self.write("base/file", content);
+        let name = self.registry.reference("base:1");
+        self.ok(&["build", "-q", "--push", "-t", &name, &self.path("base").display().to_string()]);
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cooperage"));
+        std::fs::create_dir_all(self.path("factory")).unwrap();
+        command.args(words).current_dir(self.path("factory")).env_clear().stdin(Stdio::null());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.dir.path()).env("COOPERAGE_ROOT", self.path("store"));
+        command.env("GIT_AUTH_TOKEN", TOKEN).env("GITHUB_STEP_SUMMARY", self.path("summary.md"));
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        let output = self.command(words).output().unwrap();
+        let all = [&output.stdout[..], &output.stderr[..]].concat();
+        assert!(!String::from_utf8_lossy(&all).contains(TOKEN), "the token is printed by {words:?}");
+        output
+    }
+
+    fn ok(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn state_files(&self) -> Vec<(PathBuf, String)> {
+        let mut out = Vec::new();
+        for dir in ["factory/images", "factory/base-images"] {
+            for entry in std::fs::read_dir(self.path(dir)).unwrap() {
+                let path = entry.unwrap().path();
+                out.push((path.clone(), std::fs::read_to_string(path).unwrap()));
+            }
+        }
+        out.sort();
+        out
+    }
+
+    /// The digest of a name in the registry.
+    fn digest(&self, name: &str) -> String {
+        let text = self.ok(&["image", "inspect", &self.registry.reference(name)]);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["descriptor"]["digest"]
+            .as_str()
+            .or(json["digest"].as_str())
+            .unwrap_or_else(|| panic!("{json:#}"))
+            .to_owned()
+    }
+}
+
+fn holds(dir: &Path, needle: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        if meta.is_dir() {
+            found.extend(holds(&path, needle));
+        } else if meta.is_file() && std::fs::read(&path).unwrap().windows(needle.len()).any(|window| window == needle) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn from_images_yaml_to_the_manifest_and_again_when_the_base_moves() {
+    let place = Place::new();
+    let host = place.registry.host();
+    // Discovery, and once more: not a byte.
+    place.ok(&["factory", "discover"]);
+    let first = place.state_files();
+    assert_eq!(first.len(), 3, "two images and one base: {first:?}");
+    place.ok(&["factory", "discover"]);
+    assert_eq!(place.state_files(), first);
+    assert!(place.ok(&["factory", "check-bases"]).is_empty(), "nothing is due");
+
+    // Both are built; others push in between.
+    place.write("work/README", "while it builds\n");
+    place.commit("somebody else");
+    let table = place.ok(&["factory", "build", "--all"]);
+    assert!(table.contains("0.1.0, latest"), "{table}");
+    assert!(place.read("summary.md").contains(&format!("| {host}/o/api | 0.1.0 |")));
+    let manifest = place.git(&["show", "main:k8s/kustomization.yml"], "app.git");
+    let digest = place.digest("o/web:0.1.0");
+    assert_eq!(
+        manifest,
+        format!(
+            "# who runs where\nimages:\n  - name: {host}/o/api # the API\n    newTag: 0.1.0\n  - name: {host}/o/web\n    newTag: 0.1.0\n    digest: {digest}\n"
+        )
+    );
+    assert_eq!(place.digest("o/web:latest"), digest);
+    assert!(place.read("factory/images/api.yaml").contains("currentVersion: 0.1.0\n"));
+
+    // The base moves: who waits 0h is due, who waits 30d is not.
+    place.base("two");
+    let due = place.ok(&["factory", "check-bases"]);
+    assert!(due.contains("api") && due.contains("now") && due.contains("web"), "{due}");
+    let before = place.digest("o/api:latest");
+    let table = place.ok(&["factory", "rebuild", "--eligible"]);
+    assert!(table.contains("0.1.1, latest") && !table.contains("o/web"), "{table}");
+    assert_ne!(place.digest("o/api:latest"), before);
+    assert_eq!(place.digest("o/api:0.1.0"), before, "a version is never overwritten");
+    assert!(place.git(&["show", "main:k8s/kustomization.yml"], "app.git").contains("newTag: 0.1.1\n"));
+    place.ok(&["factory", "rebuild", "--eligible"]);
+    assert_eq!(place.ok(&["factory", "runs", "api"]).lines().count(), 3, "it waits no more");
+
+    // A version that exists is refused before anything is built.
+    let output = place.run(&["factory", "build", "api", "--tag", "0.1.0"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("o/api:0.1.0 exists already") && text.contains("0.1.0-1 is free"), "{text}");
+    assert_eq!(holds(place.dir.path(), TOKEN.as_bytes()), Vec::<PathBuf>::new(), "files that hold the token");
+}
+
+#[test]
+fn a_run_that_failed_goes_on_where_it_failed() {
+    let place = Place::new();
+    place.ok(&["factory", "discover"]);
+    // The manifest lacks the image: the last step but one fails.
+    let manifest = place.read("work/k8s/kustomization.yml");
+    place.git(&["mv", "k8s/kustomization.yml", "k8s/other.yml"], "work");
+    place.commit("the manifest moves");
+    let output = place.run(&["factory", "build", "api"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("api: update: ") && text.contains("--resume"), "{text}");
+    let (digest, pushes) =
+        (place.digest("o/api:0.1.0"), || place.registry.log().matches("PUT /v2/o/api/manifests/").count());
+    let before = pushes();
+    assert!(place.ok(&["factory", "logs", "api"]).contains("update failed"));
+
+    place.write("work/k8s/kustomization.yml", &manifest);
+    place.commit("and is back");
+    place.ok(&["factory", "build", "api", "--resume"]);
+    assert_eq!(place.digest("o/api:0.1.0"), digest);
+    assert_eq!(pushes(), before, "nothing was pushed twice");
+    assert!(place.git(&["show", "main:k8s/kustomization.yml"], "app.git").contains("newTag: 0.1.0\n"));
+    let runs = place.ok(&["factory", "runs"]);
+    assert_eq!(runs.lines().count(), 2, "one run: {runs}");
+    assert!(runs.contains("done"), "{runs}");
+    let again = place.run(&["factory", "build", "api", "--resume"]);
+    assert_eq!(again.status.code(), Some(2), "there is nothing to take up");
+}
+
+#[test]
+fn an_image_that_the_policy_refuses_gets_no_tag() {
+    let place = Place::new();
+    let images =
+        place.read("factory/images.yaml").replace("rebuildDelay: 0h", "rebuildDelay: 0h\n  scan: {required: true}");
+    place.write("factory/images.yaml", &images);
+    let output = place.run(&["factory", "build", "api"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("api: scan: ") && text.contains("scan.required"), "{text}");
+    let log = place.registry.log();
+    assert!(
+        log.contains("PUT /v2/o/api/manifests/sha256:") && !log.contains("PUT /v2/o/api/manifests/latest"),
+        "{log}"
+    );
+    // --local pushes nothing at all.
+    let images = images.replace("scan: {required: true}", "");
+    place.write("factory/images.yaml", &images);
+    place.ok(&["factory", "build", "web", "--local", "--checkout", "../work"]);
+    assert!(!place.registry.log().contains("PUT /v2/o/web/"));
+}
+
+#[test]
+fn two_hundred_images_and_what_is_wrong_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cooperage"));
+        command.args(words).current_dir(dir.path()).env_clear().env("HOME", dir.path()).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code(), text)
+    };
+    let (code, text) = run(&["factory", "list"]);
+    assert!(code == Some(2) && text.contains("cooperage factory init"), "{text}");
+    let entry = |i: usize| {
+        format!("- name: app{i}\n  registry: ghcr.io\n  repository: o/app{i}\n  source: {{repo: o/app{i}}}\n")
+    };
+    let images: String = (0..200).map(entry).collect();
+    std::fs::write(dir.path().join("images.yaml"), &images).unwrap();
+    assert_eq!(run(&["factory", "validate"]), (Some(0), "images.yaml: 200 built, 0 watched; no mistakes\n".into()));
+    assert_eq!(run(&["factory", "list"]).1.lines().count(), 201);
+    assert_eq!(run(&["factory", "graph"]).1.lines().count(), 200);
+    assert_eq!(run(&["factory", "add", "pg", "--image", "postgres:16"]).0, Some(0));
+    assert!(run(&["factory", "graph", "-o", "graph.svg"]).0 == Some(0) && dir.path().join("graph.svg").is_file());
+    let (code, text) = run(&["factory", "show", "app1999"]);
+    assert!(code == Some(2) && text.contains("did you mean app199?"), "{text}");
+    std::fs::write(dir.path().join("images.yaml"), images.replace("app7\n  registry", "app7\n  regsitry")).unwrap();
+    insta::assert_snapshot!(run(&["factory", "validate"]).1, @"
+    images.yaml:30:3: unknown key \"regsitry\" in image
+      hint: did you mean registry?
+    error: there is 1 mistake in images.yaml
+    ");
+}

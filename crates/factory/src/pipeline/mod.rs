@@ -1,0 +1,289 @@
+//! The pipeline: from an enrolled image to a tag, step by step.
+//!
+//! ```text
+//! validate ► configure ► clone ► build ► push ► sbom ► scan ► sign ► tag ► update ► notify
+//! ```
+//!
+//! `push` puts blobs, manifests and index into the registry by digest alone: nobody sees them. Only
+//! `tag`, behind the gate, gives them names. Each step is recorded when it is done; a run that is taken
+//! up again goes on at the first step that is not. A step with an effect outside looks first whether
+//! the effect is there, since the process may have been killed between effect and record.
+mod steps;
+mod update;
+
+use crate::enrol::Image;
+use crate::runs::{RunStatus, Runs, RunsError, StepRecord};
+use crate::source::Sources;
+use crate::state::StateDir;
+use crate::{Enrolment, time};
+use build::Engine;
+use build::event::Events;
+use registry::Client;
+use sandbox::CancelToken;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// The steps, in order.
+pub const STEPS: [&str; 11] =
+    ["validate", "configure", "clone", "build", "push", "sbom", "scan", "sign", "tag", "update", "notify"];
+
+/// What a pipeline works with.
+pub struct Factory<'a> {
+    /// The images.
+    pub enrolment: &'a Enrolment,
+    /// Their state.
+    pub state_dir: &'a StateDir,
+    /// The builder.
+    pub engine: &'a Engine,
+    /// Registries.
+    pub client: &'a Client,
+    /// The records.
+    pub runs: &'a Runs,
+    /// Repositories.
+    pub sources: &'a Sources<'a>,
+    /// The user's environment, for secrets by name.
+    pub env: &'a BTreeMap<String, String>,
+    /// Ends everything.
+    pub cancel: &'a CancelToken,
+    /// Where the events of builds go.
+    pub events: Events,
+    /// Is told of every step that ends.
+    pub progress: &'a dyn Fn(&Image, &StepRecord),
+    /// Variables of proxies for RUN.
+    pub proxy: BTreeMap<String, String>,
+    /// How many steps of a build run at once.
+    pub parallelism: usize,
+    /// Seconds since 1970.
+    pub clock: &'a dyn Fn() -> i64,
+}
+
+impl std::fmt::Debug for Factory<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Factory").field("enrolment", &self.enrolment.file).finish_non_exhaustive()
+    }
+}
+
+/// What a run is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The version, in the place of the next one.
+    pub tag: Option<String>,
+    /// Build for this machine into the store, and push nothing.
+    pub local: bool,
+    /// The platforms, in the place of those enrolled.
+    pub platforms: Vec<String>,
+    /// Why: `manual`, `base`.
+    pub trigger: String,
+}
+
+impl Options {
+    fn json(&self) -> Value {
+        json!({ "tag": self.tag, "local": self.local, "platforms": self.platforms, "trigger": self.trigger })
+    }
+
+    fn of(value: &Value) -> Self {
+        let text = |key: &str| value[key].as_str().map(str::to_owned);
+        Self {
+            tag: text("tag"),
+            local: value["local"].as_bool().unwrap_or_default(),
+            platforms: value["platforms"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            trigger: text("trigger").unwrap_or_else(|| "manual".into()),
+        }
+    }
+}
+
+/// Why a step failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// One line.
+    pub message: String,
+    /// What to do.
+    pub hints: Vec<String>,
+    /// The build's own error, with places.
+    pub build: Option<Box<build::BuildError>>,
+}
+
+impl Failure {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hints: Vec::new(), build: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+impl From<RunsError> for Failure {
+    fn from(error: RunsError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<registry::Error> for Failure {
+    fn from(error: registry::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<crate::source::SourceError> for Failure {
+    fn from(error: crate::source::SourceError) -> Self {
+        let hints = error.hint().into_iter().collect();
+        Self { message: error.to_string(), hints, build: None }
+    }
+}
+
+impl From<crate::state::StateError> for Failure {
+    fn from(error: crate::state::StateError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// How a step ended well.
+enum Ended {
+    Done(Value),
+    Skipped(String),
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its number.
+    pub run: i64,
+    /// Its steps.
+    pub steps: Vec<StepRecord>,
+    /// The version.
+    pub version: Option<String>,
+    /// The digest.
+    pub digest: Option<String>,
+    /// The tags that were given.
+    pub tags: Vec<String>,
+    /// The bytes of the image's layers, all platforms.
+    pub size: u64,
+    /// Why it failed, and at which step.
+    pub failure: Option<(String, Failure)>,
+}
+
+/// Runs the pipeline of an image: a new run, or `resume`, one that did not come to its end.
+///
+/// # Errors
+/// [`RunsError`] where nothing can be recorded. A step that fails is in the outcome.
+pub fn run(factory: &Factory<'_>, image: &Image, options: &Options, resume: Option<i64>) -> Result<Outcome, RunsError> {
+    let runs = factory.runs;
+    let file = factory.enrolment.file.display().to_string();
+    let (run, options) = match resume {
+        Some(id) => {
+            runs.resume(id)?;
+            let options = runs.run(id)?.map_or_else(|| options.clone(), |run| Options::of(&run.options));
+            (id, options)
+        }
+        None => {
+            let id = runs.begin(&file, &image.name, &options.trigger, &options.json(), (factory.clock)())?;
+            (id, options.clone())
+        }
+    };
+    let earlier = runs.steps(run)?;
+    let mut machine = Machine { factory, image, run, earlier, steps: Vec::new(), failure: None };
+    let result = steps::all(&mut machine, &options);
+    let failed = result.is_err();
+    let status = if failed { RunStatus::Failed } else { RunStatus::Done };
+    runs.end(run, status, (factory.clock)())?;
+    if !failed {
+        // The clone of a run that may go on stays.
+        let _ = std::fs::remove_dir_all(runs.work_dir(run));
+    }
+    let steps = runs.steps(run)?;
+    let output = |step: &str| steps.iter().find(|s| s.name == step).map_or(Value::Null, |s| s.output.clone());
+    let (configured, built, tagged) = (output("configure"), output("build"), output("tag"));
+    Ok(Outcome {
+        run,
+        version: configured["version"].as_str().map(str::to_owned),
+        digest: built["digest"].as_str().map(str::to_owned),
+        size: built["size"].as_u64().unwrap_or(0),
+        tags: tagged["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+        failure: result.err().map(|failure| (machine.failure.clone().unwrap_or_default(), failure)),
+        steps,
+    })
+}
+
+/// Goes through the steps and keeps the records.
+struct Machine<'a> {
+    factory: &'a Factory<'a>,
+    image: &'a Image,
+    run: i64,
+    /// The records of an earlier attempt.
+    earlier: Vec<StepRecord>,
+    /// The names so far.
+    steps: Vec<&'static str>,
+    failure: Option<String>,
+}
+
+impl Machine<'_> {
+    /// Does a step, unless it was done; gives its output. `valid` says whether what an earlier attempt
+    /// left can still be used.
+    fn step(
+        &mut self,
+        name: &'static str,
+        valid: impl FnOnce(&Value) -> bool,
+        work: impl FnOnce(&Self) -> Result<Ended, Failure>,
+    ) -> Result<Value, Failure> {
+        let position = self.steps.len();
+        self.steps.push(name);
+        let done =
+            self.earlier.iter().find(|s| s.name == name && matches!(s.status, RunStatus::Done | RunStatus::Skipped));
+        if let Some(done) = done
+            && valid(&done.output)
+        {
+            (self.factory.progress)(self.image, done);
+            return Ok(done.output.clone());
+        }
+        let runs = self.factory.runs;
+        let mut record = StepRecord {
+            name: name.to_owned(),
+            status: RunStatus::Running,
+            started: (self.factory.clock)(),
+            took: None,
+            message: String::new(),
+            output: Value::Null,
+        };
+        runs.put_step(self.run, position, &record)?;
+        let started = Instant::now();
+        let result = if self.factory.cancel.is_cancelled() { Err(Failure::new("interrupted")) } else { work(self) };
+        record.took = i64::try_from(started.elapsed().as_millis()).ok();
+        let result = match result {
+            Ok(Ended::Done(output)) => {
+                record.status = RunStatus::Done;
+                record.output = output;
+                Ok(record.output.clone())
+            }
+            Ok(Ended::Skipped(why)) => {
+                record.status = RunStatus::Skipped;
+                record.message = why;
+                Ok(Value::Null)
+            }
+            Err(failure) => {
+                record.status = RunStatus::Failed;
+                record.message.clone_from(&failure.message);
+                self.failure = Some(name.to_owned());
+                self.log(name, &format!("error: {}", failure.message));
+                Err(failure)
+            }
+        };
+        runs.put_step(self.run, position, &record)?;
+        (self.factory.progress)(self.image, &record);
+        result
+    }
+
+    /// A line in a step's log. That it cannot be written stops nothing: the record says the same.
+    fn log(&self, step: &str, line: &str) {
+        let stamp = time::stamp((self.factory.clock)());
+        let _ = self.factory.runs.log(self.run, step, &format!("{stamp} {line}\n"));
+    }
+}

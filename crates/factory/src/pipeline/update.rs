@@ -1,0 +1,125 @@
+//! Manifests that get the new image: one commit per repository and branch, pushed while others push,
+//! too.
+use super::{Ended, Failure, Machine};
+use crate::enrol::{Managed, Update};
+use gitops::git::{Change, Commit, Credentials, Git, Person, Repository, Retry, Snapshot};
+use gitops::image::{ImageUpdate, Pin};
+use gitops::manifest;
+use gitops::secret::Secret;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+pub(super) fn all(machine: &Machine<'_>, managed: &Managed, plan: &Value, digest: &str) -> Result<Ended, Failure> {
+    if managed.updates.is_empty() {
+        return Ok(Ended::Skipped("no manifest is to be updated".into()));
+    }
+    let version = plan["version"].as_str().unwrap_or_default();
+    let tag = plan["tags"][0].as_str().unwrap_or(version);
+    let mut places: BTreeMap<(String, String), Vec<&Update>> = BTreeMap::new();
+    for update in &managed.updates {
+        let url = update.url.clone().or_else(|| managed.source.as_ref().map(|source| source.url.clone()));
+        let Some(url) = url else {
+            return Err(
+                Failure::new(format!("the update of {} names no repository", update.path)).hint("add url: to it")
+            );
+        };
+        let branch = update
+            .branch
+            .clone()
+            .or_else(|| managed.source.as_ref().filter(|s| s.url == url).map(|s| s.branch.clone()));
+        places.entry((url, branch.unwrap_or_else(|| "main".into()))).or_default().push(update);
+    }
+    let mut commits = Vec::new();
+    for ((url, branch), updates) in places {
+        let fail = |error: gitops::git::Error| Failure::new(error.to_string());
+        let credentials = match machine.factory.sources.token(&url) {
+            Some(token) => Credentials::token(&url, Secret::new(token)),
+            None => Credentials::None,
+        };
+        let git = Git::new(&url, machine.factory.env.clone(), credentials).map_err(fail)?;
+        let work = machine.factory.runs.work_dir(machine.run).join("manifests");
+        let _ = std::fs::remove_dir_all(&work);
+        let repository = Repository::open(git, &work).map_err(fail)?;
+        let get = |name: &str, other: &str| {
+            machine.factory.env.get(name).filter(|v| !v.is_empty()).cloned().unwrap_or_else(|| other.to_owned())
+        };
+        let author = Person {
+            name: get("GIT_AUTHOR_NAME", "cooperage factory"),
+            email: get("GIT_AUTHOR_EMAIL", "factory@localhost"),
+        };
+        let message =
+            updates.iter().find_map(|update| update.message.clone()).unwrap_or_else(|| "{name}: {version}".into());
+        let message = [
+            ("{name}", machine.image.name.as_str()),
+            ("{version}", version),
+            ("{digest}", digest),
+            ("{run}", &machine.run.to_string()),
+        ]
+        .iter()
+        .fold(message, |text, (key, value)| text.replace(key, value));
+        let sign_off = updates.iter().any(|update| update.sign_off);
+        let commit = Commit { branch: branch.clone(), head: None, message, author, committer: None, sign_off };
+        let cancelled = || machine.factory.cancel.is_cancelled();
+        let edit = |tip: &Snapshot<'_>| -> Result<Vec<Change>, Box<dyn std::error::Error + Send + Sync>> {
+            let mut texts: BTreeMap<&str, String> = BTreeMap::new();
+            for update in &updates {
+                let text = match texts.remove(update.path.as_str()) {
+                    Some(text) => text,
+                    None => tip.text(&update.path)?,
+                };
+                let new = one(&text, update, &machine.image.reference(), tag, digest)?;
+                texts.insert(&update.path, new);
+            }
+            Ok(texts
+                .into_iter()
+                .map(|(path, text)| Change { path: path.to_owned(), content: Some(text.into_bytes()) })
+                .collect())
+        };
+        let published = repository.publish(&commit, Retry::default(), &cancelled, edit).map_err(fail)?;
+        machine.log(
+            "update",
+            &format!(
+                "{url} {branch} {:?} {} after {} attempts",
+                published.outcome, published.commit, published.attempts
+            ),
+        );
+        commits
+            .push(json!({ "url": url, "branch": branch, "commit": published.commit, "attempts": published.attempts }));
+    }
+    Ok(Ended::Done(json!({ "commits": commits })))
+}
+
+fn one(
+    text: &str,
+    update: &Update,
+    image: &str,
+    tag: &str,
+    digest: &str,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let pin = match update.write.as_str() {
+        "digest" => Pin::Digest(digest.to_owned()),
+        "both" => Pin::Both { tag: tag.to_owned(), digest: digest.to_owned() },
+        _ => Pin::Tag(tag.to_owned()),
+    };
+    let change = ImageUpdate { name: None, pin };
+    let name = update.image.as_deref().unwrap_or(image);
+    let file = update.path.rsplit('/').next().unwrap_or_default();
+    let kind = update.kind.as_deref().unwrap_or(match file {
+        "kustomization.yaml" | "kustomization.yml" | "Kustomization" => "kustomize",
+        file if file.starts_with("values") => "helm",
+        _ => "kubernetes",
+    });
+    Ok(match kind {
+        "kustomize" => manifest::kustomize::set_image(text, name, &change)?,
+        "helm" => {
+            let key = update.tag_key.as_deref().and_then(|key| key.strip_suffix(".tag")).unwrap_or("image");
+            manifest::helm::set_image(text, &key.parse()?, &change)?
+        }
+        "flux" => manifest::flux::set_image(text, name, &change)?,
+        "argocd" => manifest::argocd::set_image(text, None, name, &change)?,
+        _ => {
+            let select = manifest::kubernetes::Selector { image: Some(name.to_owned()), ..Default::default() };
+            manifest::kubernetes::set_image(text, &select, &change)?
+        }
+    })
+}
