@@ -61,6 +61,8 @@ pub struct BuildRequest {
     pub source_date_epoch: Option<i64>,
     /// `--isolation`
     pub isolation: Option<String>,
+    /// `--on-error=shell`
+    pub on_failure: Option<OnFailure>,
     /// How many steps run at once.
     pub parallelism: usize,
     /// `--cache-from`, in order: the first that knows a step gives it.
@@ -129,6 +131,33 @@ pub enum ProvenanceMode {
     Min,
     /// Those, the Dockerfile, every step, its layers and its times.
     Max,
+}
+
+/// What a shell in a failed step talks to, and what ends with it.
+pub type ShellTerminal = (sandbox::Io, Box<dyn Send>);
+
+/// Opens a terminal for a shell in the root of a RUN that failed; it is given the step's line and how it failed. What
+/// comes back beside the descriptors is dropped when the shell has ended.
+#[derive(Clone)]
+pub struct OnFailure(std::sync::Arc<OpenTerminal>);
+
+type OpenTerminal = dyn Fn(&str, &str) -> std::io::Result<ShellTerminal> + Send + Sync;
+
+impl OnFailure {
+    /// Calls `open` for each step that fails, never two at once.
+    pub fn new(open: impl Fn(&str, &str) -> std::io::Result<ShellTerminal> + Send + Sync + 'static) -> Self {
+        Self(std::sync::Arc::new(open))
+    }
+
+    pub(crate) fn open(&self, step: &str, error: &str) -> std::io::Result<ShellTerminal> {
+        (self.0)(step, error)
+    }
+}
+
+impl std::fmt::Debug for OnFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnFailure")
+    }
 }
 
 /// The main context.

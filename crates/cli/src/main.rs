@@ -17,6 +17,7 @@ mod env;
 mod error;
 mod progress;
 mod report;
+mod shell;
 mod signals;
 mod signing;
 mod suggest;

@@ -28,5 +28,7 @@ mod lazy;
 mod memory;
 #[path = "robustness/server.rs"]
 mod server;
+#[path = "robustness/shell.rs"]
+mod shell;
 #[path = "robustness/support.rs"]
 mod support;

@@ -5,7 +5,7 @@ use crate::error::{BuildError, Kind, Result, StepFailure};
 use crate::event::{Event, Phase, Stream, VertexId};
 use crate::key::Key;
 use crate::plan::{MountOp, RunOp, Sharing};
-use crate::request::SecretSource;
+use crate::request::{OnFailure, SecretSource};
 use crate::snapshot::{layer_error, open_dir};
 use crate::store::{FileLock, LayerId, LayerMeta, Lock, fs_name, remove_tree};
 use crate::tree::{Node, Tree, builder_time, resolve};
@@ -164,7 +164,58 @@ impl Executor<'_> {
         if self.stop.is_cancelled() {
             return Err(BuildError::canceled());
         }
-        Err(self.failure(at, run, exit, tail))
+        let error = self.failure(at, run, exit, tail);
+        if let Some(on_failure) = &request.on_failure {
+            self.shell(spec, at, run, on_failure, &error);
+        }
+        Err(error)
+    }
+
+    /// A shell where the command failed: with its root, mounts, environment, user and directory.
+    fn shell(&self, mut spec: sandbox::Spec, at: At, run: &RunOp, on_failure: &OnFailure, error: &BuildError) {
+        // Steps that fail at once have their turns at the terminal.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.stop.is_cancelled() {
+            return;
+        }
+        let shell = match run.args.as_slice() {
+            [shell, option, _] if option.starts_with('-') => shell.as_str(),
+            _ => "/bin/sh",
+        };
+        spec.argv = vec![OsString::from(shell)];
+        if let Some(term) = self.fetcher.env.get("TERM").filter(|_| !spec.env.iter().any(|(name, _)| name == "TERM")) {
+            spec.env.push(("TERM".into(), term.into()));
+        }
+        let name = &self.stage_plan(at.stage).ops[at.number].name;
+        let opened = on_failure.open(name, error.message());
+        let ended = opened.map_err(|e| e.to_string()).and_then(|(io, guard)| {
+            let scratch = self.above(&mut spec.rootfs).map_err(|e| e.to_string())?;
+            let ended = self.place.launcher.run(&spec, io, &self.stop).map_err(|e| e.to_string());
+            drop(guard);
+            scratch.iter().for_each(|dir| remove_tree(dir));
+            ended
+        });
+        if let Err(why) = ended {
+            let message = format!("no shell in the failed step: {why}");
+            self.fetcher.events.send(Event::Warning { id: Some(at.line), message });
+        }
+    }
+
+    /// Puts a fresh upper directory over what a command left: an upper directory is not mounted twice.
+    fn above(&self, rootfs: &mut sandbox::Rootfs) -> Result<Option<PathBuf>> {
+        let sandbox::Rootfs::Overlay { lowers, upper, work } = rootfs else { return Ok(None) };
+        let scratch = self.layers.store.scratch_dir("shell")?;
+        let (fresh, fresh_work) = (scratch.join("fs"), scratch.join("work"));
+        for dir in [&fresh, &fresh_work] {
+            fs::create_dir(dir).map_err(|e| BuildError::io("make", dir, e))?;
+        }
+        let meta = fs::metadata(&*upper).map_err(|e| BuildError::io("read", &*upper, e))?;
+        use std::os::unix::fs::MetadataExt;
+        set_attributes(&fresh, meta.mode() & 0o7777, meta.uid(), meta.gid())?;
+        lowers.insert(0, std::mem::replace(upper, fresh));
+        *work = fresh_work;
+        Ok(Some(scratch))
     }
 
     fn failure(&self, at: At, run: &RunOp, exit: sandbox::Exit, tail: Vec<u8>) -> BuildError {

@@ -158,7 +158,7 @@ pub(crate) struct BuildArgs {
     /// Give RUN steps the proxy variables of this environment, leaving no trace in the image
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = flag(), value_name = "BOOL", help_heading = "RUN steps")]
     pub(crate) http_proxy: Option<bool>,
-    /// What to do when a step fails: fail
+    /// What to do when a RUN fails: fail, or open a shell where it failed
     #[arg(long, value_name = "ACTION", help_heading = "RUN steps")]
     pub(crate) on_error: Option<String>,
 

@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) metadata_file: Option<PathBuf>,
     pub(crate) trace: Option<PathBuf>,
     pub(crate) timings: bool,
+    /// `--on-error=shell`
+    pub(crate) shell: bool,
     pub(crate) quiet: bool,
     /// Lines to show before the build.
     pub(crate) notes: Vec<String>,
@@ -52,9 +54,14 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
     let attestations = attest::attestations(args, env)?;
     let (call, json) = call(args)?;
     if let Some(action) = args.on_error.as_deref()
-        && action != "fail"
+        && !matches!(action, "fail" | "shell")
     {
-        return Err(each("on-error", action, format!("there is no action {action:?}; known is fail")));
+        return Err(each("on-error", action, format!("there is no action {action:?}; known are fail, shell")));
+    }
+    let shell = args.on_error.as_deref() == Some("shell");
+    if shell && !(env.stdin_terminal && env.stderr_terminal) {
+        return Err(each("on-error", "shell", "there is no terminal for a shell")
+            .hint("leave it out in scripts; by hand, do not redirect standard input and standard error"));
     }
     let mut notes = Vec::new();
     let (context, dockerfile, spool) = inputs::inputs(args, env)?;
@@ -134,6 +141,7 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
         host_ca: host_ca(args, settings, env)?,
         source_date_epoch,
         isolation: settings.isolation.value.clone().filter(|mode| mode != "auto"),
+        on_failure: None,
         parallelism: settings.parallelism.value,
         cache_from,
         cache_to,
@@ -152,6 +160,7 @@ pub(crate) fn plan(args: &BuildArgs, settings: &Settings, env: &Env) -> Result<P
         metadata_file: args.metadata_file.as_ref().map(|path| env.path(path)),
         trace: args.trace.as_ref().map(|path| env.path(path)),
         timings: args.timings.unwrap_or(false),
+        shell,
         quiet: args.quiet.unwrap_or(false),
         notes,
         _spool: spool,

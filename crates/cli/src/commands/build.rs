@@ -10,6 +10,7 @@ use crate::config::{Flags, Settings};
 use crate::error::{CliError, Result};
 use crate::progress::{Mode, Reporter, State};
 use crate::report;
+use crate::shell;
 use crate::signing::build::BuildSigning;
 use crate::trace;
 
@@ -49,7 +50,12 @@ pub(super) fn perform(args: &BuildArgs, context: &Context<'_>) -> Result<Option<
         return super::call::run(&plan, &engine, context).map(|()| None);
     }
     let (reporter, events) = Reporter::start(mode, context.ui.colour, Box::new(std::io::stderr()));
+    if plan.shell {
+        plan.request.on_failure = Some(shell::on_failure(&reporter));
+    }
     let result = build(&engine, &plan.request, &events, context);
+    // The shell holds on to the reporter.
+    plan.request.on_failure = None;
     let state = reporter.finish();
     let traced = measured(&plan, &state, &settings, context);
     if mode == Mode::Quiet {

@@ -59,6 +59,10 @@ trait Renderer: Send {
     fn tick(&mut self, _now: SystemTime, _state: &State) -> std::io::Result<()> {
         Ok(())
     }
+    /// The terminal belongs to somebody else until the next call.
+    fn pause(&mut self, _now: SystemTime, _state: &State) -> std::io::Result<()> {
+        Ok(())
+    }
     /// The build is over.
     fn finish(&mut self, now: SystemTime, state: &State) -> std::io::Result<()>;
     /// How long it may take until the next `tick`.
@@ -69,6 +73,8 @@ trait Renderer: Send {
 
 enum Message {
     Event(SystemTime, Event),
+    /// The terminal is needed for something else, until the other end of the channel is gone.
+    Pause(SyncSender<()>, std::sync::mpsc::Receiver<()>),
     Finish,
 }
 
@@ -97,6 +103,11 @@ impl Reporter {
         (Self { sender, thread }, events)
     }
 
+    /// For others who need the terminal.
+    pub(crate) fn pauser(&self) -> Pauser {
+        Pauser(self.sender.clone())
+    }
+
     /// Shows the end and returns what is known.
     pub(crate) fn finish(mut self) -> State {
         self.end()
@@ -105,6 +116,22 @@ impl Reporter {
     fn end(&mut self) -> State {
         let _ = self.sender.send(Message::Finish);
         self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+    }
+}
+
+/// Makes progress stand still.
+#[derive(Clone)]
+pub(crate) struct Pauser(SyncSender<Message>);
+
+impl Pauser {
+    /// Waits until nothing is drawn any more; it goes on when what comes back is dropped.
+    pub(crate) fn pause(&self) -> SyncSender<()> {
+        let (done, paused) = sync_channel(1);
+        let (resume, until) = sync_channel(1);
+        if self.0.send(Message::Pause(done, until)).is_ok() {
+            let _ = paused.recv();
+        }
+        resume
     }
 }
 
@@ -125,6 +152,12 @@ fn run(mut renderer: Box<dyn Renderer>, receiver: &std::sync::mpsc::Receiver<Mes
             Ok(Message::Event(at, event)) => {
                 state.apply(at, &event);
                 if broken { Ok(()) } else { renderer.event(at, &event, &state) }
+            }
+            Ok(Message::Pause(done, until)) => {
+                let result = if broken { Ok(()) } else { renderer.pause(SystemTime::now(), &state) };
+                let _ = done.send(());
+                let _ = until.recv();
+                result
             }
             Ok(Message::Finish) | Err(RecvTimeoutError::Disconnected) => {
                 if !broken {

@@ -189,6 +189,10 @@ impl Renderer for Plain {
         self.flush(now, false, state)
     }
 
+    fn pause(&mut self, now: SystemTime, state: &State) -> std::io::Result<()> {
+        self.flush(now, true, state)
+    }
+
     fn finish(&mut self, now: SystemTime, state: &State) -> std::io::Result<()> {
         let partial: Vec<(VertexId, String)> =
             self.lines.iter_mut().filter_map(|(id, lines)| Some((*id, lines.take(self.colour)?))).collect();

@@ -295,6 +295,10 @@ impl Renderer for Tty {
         self.draw(now, state, false)
     }
 
+    fn pause(&mut self, now: SystemTime, state: &State) -> std::io::Result<()> {
+        self.draw(now, state, true)
+    }
+
     fn finish(&mut self, now: SystemTime, state: &State) -> std::io::Result<()> {
         self.draw(now, state, true)?;
         if !state.warnings.is_empty() {

@@ -453,7 +453,7 @@ fn squash() {
 fn an_action_on_error() {
     insta::assert_snapshot!(Case::new().build("--on-error=continue ."), @r#"
     exit 2
-    error: --on-error continue: there is no action "continue"; known is fail
+    error: --on-error continue: there is no action "continue"; known are fail, shell
     "#);
 }
 

@@ -360,6 +360,7 @@ fn request(
         proxy: machine.factory.proxy.clone(),
         source_date_epoch: tree["time"].as_i64(),
         isolation: None,
+        on_failure: None,
         parallelism: machine.factory.parallelism,
         cache_from: Vec::new(),
         cache_to: Vec::new(),
