@@ -158,3 +158,39 @@ fn what_follows_a_linked_copy_still_depends_on_the_base() {
         }
     }
 }
+
+#[test]
+fn eight_builds_at_once_download_a_layer_once() {
+    for isolation in ["", "--isolation=chroot"] {
+        if !isolation.is_empty() && !testkit::is_root() {
+            continue;
+        }
+        let server = counting();
+        let text = format!("FROM {}/library/busybox\nARG N\nRUN echo $N > /n\n", server.address);
+        let place = Place::dockerfile(&text);
+        let start = |n: usize| {
+            let mut command = place.command(&format!("{isolation} --build-arg N={n}"));
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+        };
+        let children: Vec<_> = (0..8).map(start).collect();
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let gets = asked(&server, 0, &format!("GET /v2/library/busybox/blobs/{}", busybox_layer()));
+        assert_eq!(gets.len(), 1, "{isolation}: {:?}", server.seen());
+        place.assert_sound();
+    }
+}
+
+/// The digest of the one layer of busybox.
+fn busybox_layer() -> String {
+    let layout = testkit::bases::BUSYBOX.layout().unwrap();
+    let read = |path: std::path::PathBuf| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let blob = |digest: &serde_json::Value| layout.join("blobs").join(digest.as_str().unwrap().replace(':', "/"));
+    let index = read(layout.join("index.json"));
+    let manifest = read(blob(&index["manifests"][0]["digest"]));
+    manifest["layers"][0]["digest"].as_str().unwrap().to_owned()
+}
