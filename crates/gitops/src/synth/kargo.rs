@@ -24,6 +24,8 @@ pub struct Project {
     pub analyze: Vec<String>,
     /// The Secret with the token for `analyze` and the forge, its key `token`; none where all is public.
     pub token_secret: Option<String>,
+    /// The text of images.yaml for the Jobs: a ConfigMap, mounted at `/etc/cooperage/images.yaml`.
+    pub enrolment: Option<String>,
     /// How often the registry and the source of a built image are asked, `5m0s` unless given. With a webhook to Kargo it
     /// can be long.
     pub image_interval: Option<String>,
@@ -107,6 +109,7 @@ pub struct Base {
 
 const GROUP: &str = "kargo.akuity.io/v1alpha1";
 const ANALYZE: &str = "analyze-dockerfile";
+const ENROLMENT: &str = "cooperage-images";
 
 /// A Warehouse's `interval`.
 static INTERVAL: LazyLock<Regex> = LazyLock::new(|| {
@@ -153,6 +156,12 @@ pub fn resources(project: &Project) -> Result<Vec<Value>, Error> {
             "metadata": metadata(project, "cooperage"), "automountServiceAccountToken": false,
         }),
     ];
+    if let Some(text) = &project.enrolment {
+        all.push(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(project, ENROLMENT),
+            "data": { "images.yaml": text },
+        }));
+    }
     all.extend(images.iter().map(|image| image_warehouse(project, image)));
     all.extend(bases.iter().map(|base| base_warehouse(project, base)));
     if !images.is_empty() {
@@ -329,10 +338,17 @@ fn template(project: &Project, name: &str, arguments: &[String]) -> Value {
             env.push(token);
         }
     }
+    let mut volumes = vec![json!({ "name": "work", "emptyDir": {} })];
+    if project.enrolment.is_some() {
+        volumes.push(json!({ "name": "enrolment", "configMap": { "name": ENROLMENT } }));
+        if let Some(mounts) = container["volumeMounts"].as_array_mut() {
+            mounts.push(json!({ "name": "enrolment", "mountPath": "/etc/cooperage", "readOnly": true }));
+        }
+    }
     let pod = json!({
         "restartPolicy": "Never", "serviceAccountName": "cooperage", "automountServiceAccountToken": false,
         "securityContext": restricted_pod(), "containers": [container],
-        "volumes": [{ "name": "work", "emptyDir": {} }],
+        "volumes": volumes,
     });
     let job = json!({ "spec": { "backoffLimit": 1, "activeDeadlineSeconds": 1800, "ttlSecondsAfterFinished": 86400, "template": { "spec": pod } } });
     let spec = json!({ "args": declared, "metrics": [{ "name": name, "provider": { "job": job } }] });

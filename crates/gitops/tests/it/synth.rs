@@ -59,6 +59,7 @@ fn project() -> Project {
             new,
             image("worker", &["web", "api"], Some(job)),
         ],
+        enrolment: Some("- name: web\n".into()),
         image_interval: None,
         base_interval: Some("12h".into()),
         bases: vec![
@@ -128,6 +129,7 @@ fn kargo_takes_what_is_written() {
     let policies = of_kind(&all, "ProjectConfig")[0]["spec"]["promotionPolicies"].as_array().expect("a list").clone();
     let policies: Vec<&str> = policies.iter().filter_map(|policy| policy["stageSelector"]["name"].as_str()).collect();
     assert_eq!(policies, stages);
+    assert_eq!(of_kind(&all, "ConfigMap")[0]["data"]["images.yaml"], "- name: web\n");
     // Everything that is asked for is there.
     let warehouses = names(&all, "Warehouse");
     for stage in of_kind(&all, "Stage") {

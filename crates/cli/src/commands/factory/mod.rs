@@ -9,6 +9,7 @@ mod list;
 mod runs;
 mod schema;
 mod show;
+mod synth;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ pub(crate) enum FactoryCommand {
     Runs(Box<runs::RunsArgs>),
     /// Show the steps of a run and what they said
     Logs(Box<runs::LogsArgs>),
+    /// Write resources for Kargo, Argo CD and Kubernetes
+    Synth(synth::SynthArgs),
     /// Print the JSON schema of images.yaml, for editors
     Schema,
 }
@@ -94,6 +97,7 @@ pub(crate) fn run(args: &FactoryArgs, context: &Context<'_>) -> Result<()> {
         FactoryCommand::Runs(args) => runs::list(args, context),
         FactoryCommand::Logs(args) => runs::logs(args, context),
         FactoryCommand::Graph(args) => graph::run(args, context),
+        FactoryCommand::Synth(args) => synth::run(args, context),
         FactoryCommand::Schema => schema::run(context),
     }
 }
