@@ -20,7 +20,7 @@ fn a_failed_step_opens_a_shell_where_it_failed() {
     let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
     let mut command = place.command("--on-error=shell");
     let end = || Stdio::from(slave.try_clone().unwrap());
-    command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm");
+    command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm").env("NO_COLOR", "1");
     let mut child = command.spawn().unwrap();
     drop((command, slave));
     let mut terminal = File::from(master);
@@ -40,8 +40,9 @@ fn a_failed_step_opens_a_shell_where_it_failed() {
     terminal.write_all(b"echo [$(cat /half)] [$NAME] [$(pwd)] [$(test -t 0 && echo tty)]\n").unwrap();
     wait(&mut seen, &mut terminal, "[half] [value] [/work] [tty]");
     // Ctrl-C is for the shell, not for the build.
-    terminal.write_all(b"sleep 1000\n").unwrap();
-    wait(&mut seen, &mut terminal, "sleep 1000");
+    // (While it reads a line the shell takes it as a key: wait for what the line prints.)
+    terminal.write_all(b"echo [$((20 + 1))]; sleep 1000\n").unwrap();
+    wait(&mut seen, &mut terminal, "[21]");
     seen.clear();
     terminal.write_all(b"\x03").unwrap();
     // The shell throws away what was typed before it asks again.
