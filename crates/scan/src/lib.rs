@@ -6,6 +6,7 @@
 pub mod db;
 pub mod finding;
 pub mod severity;
+pub mod version;
 
 pub use db::{Database, DbError};
 pub use finding::{AffectedPackage, Finding, LayerRef, Reference, Scan, Uncovered};
