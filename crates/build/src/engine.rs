@@ -9,7 +9,7 @@ use crate::history::Recorder;
 use crate::image::{BuiltImage, ImageOptions, assemble};
 use crate::images::ImageResolver;
 use crate::place::Place;
-use crate::plan::{PlanInput, plan};
+use crate::plan::{ImageOrigin, PlanInput, plan};
 use crate::provenance::{Captured, Timeline, capture};
 use crate::request::{BuildRequest, CacheBackend, CacheMode, Output, OutputKind};
 use crate::snapshot::{ChainLayer, Layers};
@@ -17,7 +17,7 @@ use crate::source::http::HttpClient;
 use crate::store::Store;
 use crate::vertices::Vertices;
 use oci::media_type::Compression;
-use oci::{Descriptor, Digest, Platform};
+use oci::{Descriptor, Digest, Platform, Reference};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -79,6 +79,8 @@ pub struct BuildResult {
     pub commit: Option<String>,
     /// What `docker load` said.
     pub loaded: Option<String>,
+    /// The images of registries that it was made from: name, tag and digest as they were resolved.
+    pub bases: Vec<Reference>,
 }
 
 /// A Dockerfile that was read and parsed, for `check`, `outline` and `targets`.
@@ -473,6 +475,15 @@ impl Engine {
             result?;
         }
         self.export_caches(request, events, vertices, layers, settings, (&steps.concat(), mounts), cancelled)?;
+        let bases: BTreeSet<&Reference> = results
+            .iter()
+            .flat_map(|(_, plan, _)| &plan.images)
+            .filter_map(|image| match &image.origin {
+                ImageOrigin::Registry(reference) => Some(reference),
+                ImageOrigin::Layout(_) => None,
+            })
+            .collect();
+        let bases: Vec<Reference> = bases.into_iter().cloned().collect();
         let Some((whole, names)) = built else {
             // Files only: there is no image.
             let digest = Digest::sha256(b"");
@@ -482,6 +493,7 @@ impl Engine {
                 names: Vec::new(),
                 commit: commit.clone(),
                 loaded,
+                bases,
             });
         };
         let images = whole
@@ -501,6 +513,7 @@ impl Engine {
             names: names.iter().map(|n| n.clone().or_latest().to_string()).collect(),
             commit: commit.clone(),
             loaded,
+            bases,
         })
     }
 }

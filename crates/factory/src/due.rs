@@ -1,8 +1,8 @@
 //! Which images are to be rebuilt because what they are made from has changed, when, and in which
 //! order.
 //!
-//! A base's change makes its dependents due once their delay has passed, unless they were built
-//! since. An image that is made from one that is due follows it in the same round: its base is about
+//! A base's change makes its dependents due once their delay has passed, unless they were built on
+//! what it is now (or, where that is not known, built since). An image that is made from one that is due follows it in the same round: its base is about
 //! to change, and waiting for another delay would only keep it old.
 use crate::state::State;
 use crate::{Enrolment, Graph, time};
@@ -43,7 +43,12 @@ pub fn due(enrolment: &Enrolment, state: &State, now: i64) -> Result<Vec<Due>, V
         let mut at: Option<i64> = None;
         for base in of.bases.iter().filter_map(|base| state.bases.get(base)) {
             let changed = base.previous_digest.as_ref().and(base.last_updated.as_deref()).and_then(time::seconds);
-            if let Some(changed) = changed.filter(|changed| *changed > built) {
+            let stale = |changed: i64| match of.built_from.get(&base.name) {
+                // A digest that the history does not know is newer than what was seen last.
+                Some(on) if base.knows(on) => base.current_digest.as_ref() != Some(on),
+                _ => changed > built,
+            };
+            if let Some(changed) = changed.filter(|changed| stale(*changed)) {
                 let eligible = changed.saturating_add(image.rebuild_delay.seconds());
                 at = Some(at.map_or(eligible, |at| at.min(eligible)));
                 because.push(base.full_image.clone());
@@ -119,5 +124,17 @@ mod tests {
         );
         state.images.get_mut("base").unwrap().last_built = Some(time::stamp(9000));
         assert_eq!(list(9999, &state), [waits("tool", true), waits("kept", false)], "once built, it waits no more");
+        // What it was built on counts for more than the second in which that was.
+        let tool = state.images.get_mut("tool").unwrap();
+        (tool.last_built, tool.built_from) =
+            (Some(time::stamp(2000)), [("debian-12".to_owned(), "sha256:1".to_owned())].into());
+        assert_eq!(list(9999, &state)[0], waits("tool", true));
+        let built_on = |state: &mut State, digest: &str| {
+            state.images.get_mut("tool").unwrap().built_from.insert("debian-12".into(), digest.into());
+        };
+        built_on(&mut state, "sha256:2");
+        assert_eq!(list(9999, &state), [waits("kept", false)]);
+        built_on(&mut state, "sha256:3");
+        assert_eq!(list(9999, &state), [waits("kept", false)], "newer than what was seen");
     }
 }

@@ -2,6 +2,7 @@
 use super::{Ended, Failure, Machine, Options, update};
 use crate::enrol::Managed;
 use crate::source::context_of;
+use crate::state::State;
 use crate::time;
 use build::request::{
     Annotation, AnnotationLevel, BuildRequest, Context, ContextSource, DockerfileSource, Output, OutputKind, Secret,
@@ -47,7 +48,7 @@ pub(super) fn all(machine: &mut Machine<'_>, options: &Options) -> Result<(), Fa
             if options.local {
                 return local("pushes nothing");
             }
-            let pushed = build(m, &request, Some(&repository(m)?))?;
+            let pushed = build(m, &pinned(&request, &built), Some(&repository(m)?))?;
             if pushed["digest"] != built["digest"] {
                 return Err(Failure::new(format!(
                     "the image that was pushed is {}, the one that was built {digest}",
@@ -62,7 +63,7 @@ pub(super) fn all(machine: &mut Machine<'_>, options: &Options) -> Result<(), Fa
     machine.step(
         "tag",
         |_| true,
-        |m| if options.local { local("tags nothing") } else { tag(m, &plan, &digest).map(Ended::Done) },
+        |m| if options.local { local("tags nothing") } else { tag(m, &plan, &built).map(Ended::Done) },
     )?;
     machine.step(
         "update",
@@ -372,6 +373,22 @@ fn request(
     })
 }
 
+/// The same build on the base images as they were resolved: one that has moved since changes nothing.
+fn pinned(request: &BuildRequest, built: &Value) -> BuildRequest {
+    let mut request = request.clone();
+    for text in built["bases"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        let (Ok(base), Some((name, _))) = (text.parse::<Reference>(), text.split_once('@')) else { continue };
+        for (_, source) in &mut request.named_contexts {
+            match source {
+                ContextSource::Image(image) if image.clone().or_latest().to_string() == name => *image = base.clone(),
+                _ => {}
+            }
+        }
+        request.named_contexts.insert(0, (name.to_owned(), ContextSource::Image(base)));
+    }
+    request
+}
+
 /// Builds into the store; with a name also pushes to it, by digest.
 fn build(machine: &Machine<'_>, request: &BuildRequest, push: Option<&Reference>) -> Result<Value, Failure> {
     let mut request = request.clone();
@@ -401,11 +418,28 @@ fn build(machine: &Machine<'_>, request: &BuildRequest, push: Option<&Reference>
         .collect();
     let step = if push.is_some() { "push" } else { "build" };
     machine.log(step, &format!("{} {size} bytes", result.descriptor.digest));
-    Ok(json!({ "digest": result.descriptor.digest.to_string(), "size": size, "platforms": platforms }))
+    let bases: Vec<String> = result.bases.iter().map(ToString::to_string).collect();
+    Ok(json!({ "digest": result.descriptor.digest.to_string(), "size": size, "platforms": platforms, "bases": bases }))
+}
+
+/// The digests of the base images of a build, by the names of their state files.
+fn built_from(bases: &[String], state: &State, built: &Value) -> BTreeMap<String, String> {
+    let used: Vec<Reference> =
+        built["bases"].as_array().into_iter().flatten().filter_map(|text| text.as_str()?.parse().ok()).collect();
+    let mut out = BTreeMap::new();
+    for base in bases.iter().filter_map(|name| state.bases.get(name)) {
+        let Ok(wanted) = base.reference() else { continue };
+        let same = |used: &&Reference| used.name() == wanted.name() && used.tag_or_latest() == wanted.tag_or_latest();
+        if let Some(digest) = used.iter().find(same).and_then(|used| used.digest()) {
+            out.insert(base.name.clone(), digest.to_string());
+        }
+    }
+    out
 }
 
 /// Gives the image its names: those that do not move first, moving ones only forwards.
-fn tag(machine: &Machine<'_>, plan: &Value, digest: &str) -> Result<Value, Failure> {
+fn tag(machine: &Machine<'_>, plan: &Value, built: &Value) -> Result<Value, Failure> {
+    let digest = built["digest"].as_str().unwrap_or_default();
     let (client, name) = (machine.factory.client, repository(machine)?);
     let digest: oci::Digest = digest.parse().map_err(|_| Failure::new(format!("{digest:?} is no digest")))?;
     let wanted: Vec<String> =
@@ -446,6 +480,7 @@ fn tag(machine: &Machine<'_>, plan: &Value, digest: &str) -> Result<Value, Failu
     state.current_version = Some(version.to_owned());
     state.current_digest = Some(digest.to_string());
     state.last_built = Some(time::stamp(now));
+    state.built_from = built_from(&state.bases, &state_dir.load()?, built);
     state_dir.put_image(&state)?;
     Ok(json!({ "tags": given }))
 }

@@ -124,6 +124,14 @@ impl BaseState {
         changed
     }
 
+    /// Whether the digest is one that was seen.
+    #[must_use]
+    pub fn knows(&self, digest: &str) -> bool {
+        let is = |other: &Option<String>| other.as_deref() == Some(digest);
+        let old = |change: &Change| change.digest == digest || is(&change.previous);
+        is(&self.current_digest) || is(&self.previous_digest) || self.history.iter().any(old)
+    }
+
     /// Works out from when on dependents may be rebuilt. `delays`: each dependent's name and delay in
     /// seconds. Nobody waits for a base that never changed.
     pub fn plan(&mut self, default_delay: i64, delays: &[(String, i64)]) {

@@ -2,6 +2,7 @@
 use super::{StateError, text};
 use crate::enrol::{Image, Kind};
 use crate::yaml::{Node, Value};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// How far discovery came.
@@ -60,10 +61,14 @@ pub struct ImageState {
     pub current_digest: Option<String>,
     /// When it was built.
     pub last_built: Option<String>,
+    /// The digests of the base images that it was built on, by the names of their state files.
+    pub built_from: BTreeMap<String, String>,
     /// Whether automation leaves it alone.
     pub hold: Option<Hold>,
     /// Whether the file has a key `hold`.
     has_hold: bool,
+    /// Whether the file has a key `builtFrom`.
+    has_built_from: bool,
 }
 
 impl ImageState {
@@ -165,8 +170,16 @@ impl ImageState {
             current_version: text(node, "currentVersion"),
             current_digest: text(node, "currentDigest"),
             last_built: text(node, "lastBuilt"),
+            built_from: node
+                .get("builtFrom")
+                .map(Node::entries)
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|entry| Some((entry.key.clone(), entry.value.text()?.to_owned())))
+                .collect(),
             hold,
             has_hold: node.get("hold").is_some(),
+            has_built_from: node.get("builtFrom").is_some(),
         })
     }
 
@@ -185,6 +198,10 @@ impl ImageState {
         put("currentVersion", Value::text_or_null(self.current_version.as_deref()));
         put("currentDigest", Value::text_or_null(self.current_digest.as_deref()));
         put("lastBuilt", Value::quoted_or_null(self.last_built.as_deref()));
+        if !self.built_from.is_empty() || self.has_built_from {
+            let list = self.built_from.iter().map(|(name, digest)| (name.clone(), Value::Text(digest.clone())));
+            put("builtFrom", Value::Map(list.collect()));
+        }
         match &self.hold {
             Some(hold) => put(
                 "hold",
