@@ -5,9 +5,18 @@
 #![forbid(unsafe_code)]
 pub mod db;
 pub mod finding;
+pub mod ignore;
+pub mod policy;
+pub mod purl;
 pub mod severity;
+#[cfg(test)]
+mod testing;
 pub mod version;
+pub mod vex;
+mod yaml;
 
 pub use db::{Database, DbError};
 pub use finding::{AffectedPackage, Finding, LayerRef, Reference, Scan, Uncovered};
+pub use policy::{Outcome, Policy, gate};
 pub use severity::{Rating, Severity, Vector};
+pub use yaml::Mark;
