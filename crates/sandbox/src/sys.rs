@@ -8,6 +8,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
+use crate::spec::{Limit, Ulimit};
+
 /// A process id as the kernel's C interfaces have it.
 pub(crate) type Pid = libc::pid_t;
 
@@ -161,8 +163,9 @@ pub(crate) fn reset_signals() {
 }
 
 /// setrlimit(2) with 64-bit values.
-pub(crate) fn set_limit(resource: i32, soft: u64, hard: u64) -> io::Result<()> {
-    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+pub(crate) fn set_limit(wanted: &Ulimit) -> io::Result<()> {
+    let resource = limit_number(wanted.limit);
+    let limit = libc::rlimit64 { rlim_cur: wanted.soft, rlim_max: wanted.hard };
     // SAFETY: `limit` outlives the call; no old value is asked for.
     check_long(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, ptr::null::<u8>()) })
         .map(drop)
@@ -354,4 +357,27 @@ pub(crate) fn reap() -> io::Result<Option<(Pid, Ended)>> {
         Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The kernel's number of a limit.
+fn limit_number(limit: Limit) -> i32 {
+    #[allow(clippy::cast_possible_wrap, clippy::unnecessary_cast)] // The constants' type differs between C libraries.
+    let number = match limit {
+        Limit::Core => libc::RLIMIT_CORE,
+        Limit::Cpu => libc::RLIMIT_CPU,
+        Limit::Data => libc::RLIMIT_DATA,
+        Limit::Fsize => libc::RLIMIT_FSIZE,
+        Limit::Locks => libc::RLIMIT_LOCKS,
+        Limit::Memlock => libc::RLIMIT_MEMLOCK,
+        Limit::Msgqueue => libc::RLIMIT_MSGQUEUE,
+        Limit::Nice => libc::RLIMIT_NICE,
+        Limit::Nofile => libc::RLIMIT_NOFILE,
+        Limit::Nproc => libc::RLIMIT_NPROC,
+        Limit::Rss => libc::RLIMIT_RSS,
+        Limit::Rtprio => libc::RLIMIT_RTPRIO,
+        Limit::Rttime => libc::RLIMIT_RTTIME,
+        Limit::Sigpending => libc::RLIMIT_SIGPENDING,
+        Limit::Stack => libc::RLIMIT_STACK,
+    } as i32;
+    number
 }

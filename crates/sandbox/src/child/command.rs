@@ -15,7 +15,7 @@ use rustix::process::{Gid, Uid};
 use super::{Context, Report, Setup};
 use crate::isolation::Isolation;
 use crate::seccomp::Ownership;
-use crate::spec::{Limit, Network, Security, Spec, User};
+use crate::spec::{Network, Security, Spec, User};
 use crate::{capability, seccomp, sys};
 
 /// Becomes the command; returns what to report when that fails.
@@ -44,7 +44,7 @@ fn prepare(spec: &Spec, stdio: [OwnedFd; 3], root: Option<BorrowedFd<'_>>) -> Se
         let _ = sys::take_terminal();
     }
     for limit in &spec.ulimits {
-        sys::set_limit(resource(limit.limit), limit.soft, limit.hard)
+        sys::set_limit(limit)
             .context(|| format!("set the limit {:?} to {}:{}", limit.limit, limit.soft, limit.hard))
             .map_err(|error| error.hint("a hard limit above the builder's own needs CAP_SYS_RESOURCE"))?;
     }
@@ -122,28 +122,6 @@ fn identity(spec: &Spec) -> Setup<()> {
         capability::keep_default().context(|| "set capabilities")?;
     }
     Ok(())
-}
-
-fn resource(limit: Limit) -> i32 {
-    #[allow(clippy::cast_possible_wrap, clippy::unnecessary_cast)] // The constants' type differs between C libraries.
-    let number = match limit {
-        Limit::Core => libc::RLIMIT_CORE,
-        Limit::Cpu => libc::RLIMIT_CPU,
-        Limit::Data => libc::RLIMIT_DATA,
-        Limit::Fsize => libc::RLIMIT_FSIZE,
-        Limit::Locks => libc::RLIMIT_LOCKS,
-        Limit::Memlock => libc::RLIMIT_MEMLOCK,
-        Limit::Msgqueue => libc::RLIMIT_MSGQUEUE,
-        Limit::Nice => libc::RLIMIT_NICE,
-        Limit::Nofile => libc::RLIMIT_NOFILE,
-        Limit::Nproc => libc::RLIMIT_NPROC,
-        Limit::Rss => libc::RLIMIT_RSS,
-        Limit::Rtprio => libc::RLIMIT_RTPRIO,
-        Limit::Rttime => libc::RLIMIT_RTTIME,
-        Limit::Sigpending => libc::RLIMIT_SIGPENDING,
-        Limit::Stack => libc::RLIMIT_STACK,
-    } as i32;
-    number
 }
 
 /// Finds the program and executes it; returns why not.

@@ -154,7 +154,7 @@ impl Step {
         let _ = rustix::process::setsid();
         rustix::process::umask(Mode::empty());
         for limit in &spec.ulimits {
-            sys::set_limit(raw::limit_number(limit.limit), limit.soft, limit.hard)
+            sys::set_limit(limit)
                 .context(|| format!("set the limit {:?} to {}:{}", limit.limit, limit.soft, limit.hard))
                 .map_err(|error| error.hint("a hard limit above the builder's own needs CAP_SYS_RESOURCE"))?;
         }

@@ -5,8 +5,6 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
 
-use crate::spec::Limit;
-
 /// Executes an open file; returns only the reason why it could not.
 pub(crate) fn exec_fd(fd: RawFd, argv: &[CString], env: &[CString]) -> io::Error {
     let list = |strings: &[CString]| -> Vec<*const libc::c_char> {
@@ -31,27 +29,4 @@ pub(crate) fn close_others(keep: impl Fn(RawFd) -> bool) -> io::Result<()> {
         unsafe { libc::close(fd) };
     }
     Ok(())
-}
-
-/// The kernel's number of a limit.
-pub(crate) fn limit_number(limit: Limit) -> i32 {
-    #[allow(clippy::cast_possible_wrap, clippy::unnecessary_cast)] // The constants' type differs between C libraries.
-    let number = match limit {
-        Limit::Core => libc::RLIMIT_CORE,
-        Limit::Cpu => libc::RLIMIT_CPU,
-        Limit::Data => libc::RLIMIT_DATA,
-        Limit::Fsize => libc::RLIMIT_FSIZE,
-        Limit::Locks => libc::RLIMIT_LOCKS,
-        Limit::Memlock => libc::RLIMIT_MEMLOCK,
-        Limit::Msgqueue => libc::RLIMIT_MSGQUEUE,
-        Limit::Nice => libc::RLIMIT_NICE,
-        Limit::Nofile => libc::RLIMIT_NOFILE,
-        Limit::Nproc => libc::RLIMIT_NPROC,
-        Limit::Rss => libc::RLIMIT_RSS,
-        Limit::Rtprio => libc::RLIMIT_RTPRIO,
-        Limit::Rttime => libc::RLIMIT_RTTIME,
-        Limit::Sigpending => libc::RLIMIT_SIGPENDING,
-        Limit::Stack => libc::RLIMIT_STACK,
-    } as i32;
-    number
 }
