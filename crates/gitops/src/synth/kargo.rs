@@ -24,6 +24,8 @@ pub struct Project {
     pub analyze: Vec<String>,
     /// The Secret with the token for `analyze` and the forge, its key `token`; none where all is public.
     pub token_secret: Option<String>,
+    /// The Secret of type `kubernetes.io/dockerconfigjson` with registry credentials for the Jobs.
+    pub registry_secret: Option<String>,
     /// The text of images.yaml for the Jobs: a ConfigMap, mounted at `/etc/cooperage/images.yaml`.
     pub enrolment: Option<String>,
     /// How often the registry and the source of a built image are asked, `5m0s` unless given. With a webhook to Kargo it
@@ -40,8 +42,10 @@ pub struct Project {
 /// An image that is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Its name in images.yaml.
+    /// The name of its resources.
     pub name: String,
+    /// Its name in images.yaml, which the Jobs are told.
+    pub enrolled: String,
     /// Registry and repository.
     pub repository: String,
     /// The source's HTTPS URL.
@@ -231,7 +235,7 @@ const ARGUMENTS: [&str; 7] = ["imageName", "imageTag", "imageDigest", "commit", 
 fn arguments(image: &Image) -> Value {
     let from = |what: &str, field: &str, of: &str| format!("${{{{ {what}From({}).{field} }}}}", json!(of));
     json!([
-        { "name": "imageName", "value": image.name },
+        { "name": "imageName", "value": image.enrolled },
         { "name": "imageTag", "value": from("image", "Tag", &image.repository) },
         { "name": "imageDigest", "value": from("image", "Digest", &image.repository) },
         { "name": "commit", "value": from("commit", "ID", &image.git_url) },
@@ -270,19 +274,19 @@ fn rebuild_stage(project: &Project, image: &Image) -> Option<Value> {
             let url =
                 format!("{}/repos/{repository}/actions/workflows/{workflow}/dispatches", api.trim_end_matches('/'));
             let body = json!({ "ref": image.branch, "inputs": inputs });
-            spec["promotionTemplate"] = http(project, "dispatch", &url, &body, "Bearer ", 204);
+            spec["promotionTemplate"] = http(project, "dispatch", &url, &body, "Bearer ");
         }
         Rebuild::GitLab { api, repository, variables } => {
             let url = format!("{}/projects/{}/pipeline", api.trim_end_matches('/'), repository.replace('/', "%2F"));
             let variables: Vec<Value> =
                 variables.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
             let body = json!({ "ref": image.branch, "variables": variables });
-            spec["promotionTemplate"] = http(project, "pipeline", &url, &body, "Bearer ", 201);
+            spec["promotionTemplate"] = http(project, "pipeline", &url, &body, "Bearer ");
         }
         Rebuild::Job { .. } => {
             // The freight is the base's: it knows nothing of the dependent's image and source.
             let args: Vec<Value> = [
-                ("imageName", &image.name),
+                ("imageName", &image.enrolled),
                 ("gitRepo", &image.git_url),
                 ("gitBranch", &image.branch),
                 ("dockerfile", &image.dockerfile),
@@ -299,9 +303,9 @@ fn rebuild_stage(project: &Project, image: &Image) -> Option<Value> {
     Some(resource(project, GROUP, "Stage", &format!("rebuild-{}", image.name), spec))
 }
 
-/// A promotion of one HTTP request that succeeds with `status`. A request that the forge refuses (4xx) fails at once,
+/// A promotion of one HTTP request. A request that the forge refuses (4xx) fails at once,
 /// anything else is tried again by Kargo.
-fn http(project: &Project, step: &str, url: &str, body: &Value, scheme: &str, status: u16) -> Value {
+fn http(project: &Project, step: &str, url: &str, body: &Value, scheme: &str) -> Value {
     let mut headers = vec![
         json!({ "name": "Accept", "value": "application/json" }),
         json!({ "name": "Content-Type", "value": "application/json" }),
@@ -315,7 +319,7 @@ fn http(project: &Project, step: &str, url: &str, body: &Value, scheme: &str, st
         "method": "POST", "url": url, "headers": headers,
         // Kargo makes an object of text that is JSON; quote() keeps it text.
         "body": format!("${{{{ quote({body}) }}}}"),
-        "successExpression": format!("response.status == {status}"),
+        "successExpression": "response.status >= 200 && response.status < 300",
         "failureExpression": "response.status >= 400 && response.status < 500",
     });
     json!({ "spec": { "steps": [{ "uses": "http", "as": step, "retry": { "errorThreshold": 3 }, "config": config }] } })
@@ -329,21 +333,37 @@ fn template(project: &Project, name: &str, arguments: &[String]) -> Value {
         "securityContext": restricted_container(),
         "volumeMounts": [{ "name": "work", "mountPath": "/work" }],
         "workingDir": "/work",
-        "env": [{ "name": "HOME", "value": "/work" }, { "name": "TMPDIR", "value": "/work" }],
+        "env": [
+            { "name": "HOME", "value": "/work" }, { "name": "TMPDIR", "value": "/work" },
+            { "name": "COOPERAGE_STATE", "value": "/work/state" },
+        ],
     });
+    let env = |container: &mut Value, entry: Value| {
+        if let Some(env) = container["env"].as_array_mut() {
+            env.push(entry);
+        }
+    };
+    let mount = |container: &mut Value, name: &str, path: &str| {
+        if let Some(mounts) = container["volumeMounts"].as_array_mut() {
+            mounts.push(json!({ "name": name, "mountPath": path, "readOnly": true }));
+        }
+    };
     if let Some(secret) = &project.token_secret {
         let token =
             json!({ "name": "GIT_AUTH_TOKEN", "valueFrom": { "secretKeyRef": { "name": secret, "key": "token" } } });
-        if let Some(env) = container["env"].as_array_mut() {
-            env.push(token);
-        }
+        env(&mut container, token);
     }
     let mut volumes = vec![json!({ "name": "work", "emptyDir": {} })];
+    if let Some(secret) = &project.registry_secret {
+        env(&mut container, json!({ "name": "DOCKER_CONFIG", "value": "/etc/docker-config" }));
+        mount(&mut container, "registry", "/etc/docker-config");
+        let items = json!([{ "key": ".dockerconfigjson", "path": "config.json" }]);
+        volumes.push(json!({ "name": "registry", "secret": { "secretName": secret, "items": items } }));
+    }
     if project.enrolment.is_some() {
         volumes.push(json!({ "name": "enrolment", "configMap": { "name": ENROLMENT } }));
-        if let Some(mounts) = container["volumeMounts"].as_array_mut() {
-            mounts.push(json!({ "name": "enrolment", "mountPath": "/etc/cooperage", "readOnly": true }));
-        }
+        mount(&mut container, "enrolment", "/etc/cooperage");
+        env(&mut container, json!({ "name": "COOPERAGE_IMAGES", "value": "/etc/cooperage/images.yaml" }));
     }
     let pod = json!({
         "restartPolicy": "Never", "serviceAccountName": "cooperage", "automountServiceAccountToken": false,

@@ -27,6 +27,8 @@ pub struct Runner {
     pub cache: Option<String>,
     /// CPU request.
     pub cpu: String,
+    /// CPU limit; none lets builds use what the node has to spare.
+    pub cpu_limit: Option<String>,
     /// Memory request and limit.
     pub memory: String,
     /// TCP ports that the runner may reach besides DNS; 443 and 80 are usual, a registry's own may come to it.
@@ -53,6 +55,8 @@ pub enum Workload {
     CronJob {
         /// In cron's form.
         schedule: String,
+        /// What runs before, in a container of its own; nothing where it is empty.
+        before: Vec<String>,
         /// The arguments.
         arguments: Vec<String>,
     },
@@ -83,7 +87,10 @@ pub fn resources(runner: &Runner) -> Result<Vec<Value>, Error> {
     all.push(json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata(), "spec": network(runner),
     }));
-    let job = |arguments: &[String]| json!({ "backoffLimit": 1, "ttlSecondsAfterFinished": 86400, "template": pod(runner, arguments, None, true) });
+    let job = |before: &[String], arguments: &[String]| {
+        let template = pod(runner, before, arguments, None);
+        json!({ "backoffLimit": 1, "ttlSecondsAfterFinished": 86400, "template": template })
+    };
     let (group, kind, spec) = match &runner.workload {
         Workload::Deployment { arguments, port } => {
             let spec = json!({
@@ -91,15 +98,15 @@ pub fn resources(runner: &Runner) -> Result<Vec<Value>, Error> {
                 // The cache volume belongs to one pod at a time.
                 "strategy": { "type": "Recreate" },
                 "selector": { "matchLabels": { "app.kubernetes.io/name": runner.name } },
-                "template": pod(runner, arguments, Some(*port), false),
+                "template": pod(runner, &[], arguments, Some(*port)),
             });
             ("apps/v1", "Deployment", spec)
         }
-        Workload::Job { arguments } => ("batch/v1", "Job", job(arguments)),
-        Workload::CronJob { schedule, arguments } => {
+        Workload::Job { arguments } => ("batch/v1", "Job", job(&[], arguments)),
+        Workload::CronJob { schedule, before, arguments } => {
             let spec = json!({
                 "schedule": schedule, "concurrencyPolicy": "Forbid", "successfulJobsHistoryLimit": 1,
-                "failedJobsHistoryLimit": 3, "jobTemplate": { "spec": job(arguments) },
+                "failedJobsHistoryLimit": 3, "jobTemplate": { "spec": job(before, arguments) },
             });
             ("batch/v1", "CronJob", spec)
         }
@@ -126,7 +133,8 @@ fn network(runner: &Runner) -> Value {
     })
 }
 
-fn pod(runner: &Runner, arguments: &[String], probe: Option<Option<u16>>, ends: bool) -> Value {
+/// `probe` is for what stays: what ends by itself needs none.
+fn pod(runner: &Runner, before: &[String], arguments: &[String], probe: Option<Option<u16>>) -> Value {
     let mut mounts = vec![
         json!({ "name": "cache", "mountPath": "/var/lib/cooperage" }),
         json!({ "name": "tmp", "mountPath": "/tmp" }),
@@ -138,6 +146,7 @@ fn pod(runner: &Runner, arguments: &[String], probe: Option<Option<u16>>, ends: 
     let mut volumes = vec![cache, json!({ "name": "tmp", "emptyDir": {} })];
     let mut env = vec![
         json!({ "name": "COOPERAGE_ROOT", "value": "/var/lib/cooperage" }),
+        json!({ "name": "COOPERAGE_STATE", "value": "/var/lib/cooperage/state" }),
         json!({ "name": "HOME", "value": "/tmp" }),
     ];
     if let Some(secret) = &runner.registry_secret {
@@ -147,6 +156,7 @@ fn pod(runner: &Runner, arguments: &[String], probe: Option<Option<u16>>, ends: 
         volumes.push(json!({ "name": "registry", "secret": { "secretName": secret, "items": items } }));
     }
     if let Some(config) = &runner.config_map {
+        env.push(json!({ "name": "COOPERAGE_IMAGES", "value": "/etc/cooperage/images.yaml" }));
         mounts.push(json!({ "name": "config", "mountPath": "/etc/cooperage", "readOnly": true }));
         volumes.push(json!({ "name": "config", "configMap": { "name": config } }));
     }
@@ -158,9 +168,13 @@ fn pod(runner: &Runner, arguments: &[String], probe: Option<Option<u16>>, ends: 
         },
         "securityContext": restricted_container(), "volumeMounts": mounts,
     });
+    if let Some(cpu) = &runner.cpu_limit {
+        container["resources"]["limits"]["cpu"] = json!(cpu);
+    }
     if let Some(secret) = &runner.environment_secret {
         container["envFrom"] = json!([{ "secretRef": { "name": secret } }]);
     }
+    let mut first = container.clone();
     if let Some(port) = probe {
         let action = |port: Option<u16>| match port {
             Some(port) => json!({ "httpGet": { "path": "/healthz", "port": port } }),
@@ -173,6 +187,11 @@ fn pod(runner: &Runner, arguments: &[String], probe: Option<Option<u16>>, ends: 
             probe["timeoutSeconds"] = json!(5);
             probe
         };
+        // Fails with the reason where RUN steps cannot work in this pod.
+        container["startupProbe"] = json!({
+            "exec": { "command": ["cooperage", "doctor"] },
+            "periodSeconds": 5, "timeoutSeconds": 20, "failureThreshold": 6,
+        });
         container["readinessProbe"] = with(1, 10);
         container["livenessProbe"] = with(10, 30);
         if let Some(port) = port {
@@ -183,8 +202,13 @@ fn pod(runner: &Runner, arguments: &[String], probe: Option<Option<u16>>, ends: 
         "serviceAccountName": runner.name, "automountServiceAccountToken": false, "securityContext": restricted_pod(),
         "containers": [container], "volumes": volumes,
     });
-    if ends {
+    if probe.is_none() {
         spec["restartPolicy"] = json!("Never");
+    }
+    if !before.is_empty() {
+        first["name"] = json!("before");
+        first["args"] = json!(before);
+        spec["initContainers"] = json!([first]);
     }
     json!({ "metadata": { "labels": labels(&runner.name) }, "spec": spec })
 }
@@ -195,8 +219,12 @@ fn check(runner: &Runner) -> Result<(), Error> {
     let field = |field, value: &str, problem| {
         Err(Error::Field { of: format!("runner {}", runner.name), field, value: value.into(), problem })
     };
-    for (what, text) in [("cpu", Some(&runner.cpu)), ("memory", Some(&runner.memory)), ("cache", runner.cache.as_ref())]
-    {
+    for (what, text) in [
+        ("cpu", Some(&runner.cpu)),
+        ("cpu limit", runner.cpu_limit.as_ref()),
+        ("memory", Some(&runner.memory)),
+        ("cache", runner.cache.as_ref()),
+    ] {
         let quantity = |text: &str| {
             let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
             let unit = ["", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"].contains(&&text[digits..]);

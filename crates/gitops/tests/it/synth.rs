@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 fn image(name: &str, bases: &[&str], rebuild: Option<Rebuild>) -> Image {
     Image {
         name: name.into(),
+        enrolled: name.into(),
         repository: format!("ghcr.io/owner/{name}"),
         git_url: "https://github.com/owner/repo.git".into(),
         branch: "main".into(),
@@ -53,6 +54,7 @@ fn project() -> Project {
         runner_image: "ghcr.io/owner/cooperage:1.0.0".into(),
         analyze: ["factory", "discover", "{{args.imageName}}"].map(Into::into).into(),
         token_secret: Some("forge".into()),
+        registry_secret: Some("registry".into()),
         images: vec![
             image("web", &["node-22", "postgres", "node-22"], Some(github)),
             image("api", &["node-22"], Some(gitlab)),
@@ -222,6 +224,7 @@ fn runner(workload: Workload) -> Runner {
         config_map: Some("images".into()),
         cache: Some("20Gi".into()),
         cpu: "500m".into(),
+        cpu_limit: Some("2".into()),
         memory: "1Gi".into(),
         egress_ports: vec![443, 80, 443],
     }
@@ -239,7 +242,11 @@ fn a_runner_for_a_restricted_namespace() {
     let workloads = [
         Workload::Deployment { arguments: vec!["worker".into()], port: None },
         Workload::Job { arguments: vec!["factory".into(), "build".into()] },
-        Workload::CronJob { schedule: "0 3 * * *".into(), arguments: vec!["factory".into()] },
+        Workload::CronJob {
+            schedule: "0 3 * * *".into(),
+            before: vec!["first".into()],
+            arguments: vec!["factory".into()],
+        },
     ];
     for workload in workloads {
         let mut small = runner(workload);
@@ -254,13 +261,14 @@ fn a_runner_for_a_restricted_namespace() {
         assert_eq!(problems, [""; 0]);
     }
     let error = |change: &dyn Fn(&mut Runner)| {
-        let mut runner = runner(Workload::CronJob { schedule: "0 3 * * *".into(), arguments: vec![] });
+        let mut runner = runner(Workload::CronJob { schedule: "0 3 * * *".into(), before: vec![], arguments: vec![] });
         change(&mut runner);
         kubernetes::synth(&runner).expect_err("it is refused")
     };
     assert!(matches!(error(&|r| r.cache = Some("20 GB".into())), Error::Field { field: "cache", .. }));
     assert!(matches!(error(&|r| r.namespace = "a.b".into()), Error::Name { kind: "Namespace", .. }));
-    let often = |r: &mut Runner| r.workload = Workload::CronJob { schedule: "often".into(), arguments: vec![] };
+    let often =
+        |r: &mut Runner| r.workload = Workload::CronJob { schedule: "often".into(), before: vec![], arguments: vec![] };
     assert!(error(&often).to_string().contains("is no time in cron's form"));
 }
 
@@ -286,4 +294,33 @@ fn an_application_of_argo_cd() {
          \x20 syncPolicy:\n    syncOptions:\n    - CreateNamespace=true\n    - ServerSideApply=true\n    automated:\n\
          \x20     prune: true\n      selfHeal: true\n"
     );
+}
+
+/// What the command writes for an enrolment with state, as its own test records it.
+#[test]
+fn kargo_takes_what_the_command_writes() {
+    let text = include_str!("../../../cli/tests/automation/kargo.yaml");
+    let all = read(text);
+    let kinds = ["Project", "ProjectConfig", "Warehouse", "Stage", "AnalysisTemplate"];
+    let problems: Vec<String> = kinds
+        .iter()
+        .flat_map(|kind| {
+            let group = if *kind == "AnalysisTemplate" { "argoproj.io" } else { "kargo.akuity.io" };
+            let schema = crd(&format!("{group}_{}s", kind.to_lowercase()));
+            of_kind(&all, kind).iter().flat_map(|resource| check(&schema, resource, kind)).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(names(&all, "Warehouse"), ["api", "node-base", "web-app", "here", "node-22", "postgres"]);
+    assert_eq!(
+        names(&all, "Stage"),
+        ["analyze-api", "analyze-node-base", "analyze-web-app", "rebuild-api", "rebuild-web-app"]
+    );
+    for subscription in of_kind(&all, "Warehouse")
+        .iter()
+        .flat_map(|warehouse| warehouse["spec"]["subscriptions"].as_array().expect("a list"))
+    {
+        let (kind, value) = subscription.as_object().and_then(|map| map.iter().next()).expect("one kind");
+        assert_eq!(check(&load(&format!("subscription-{kind}.json")), value, kind), [""; 0]);
+    }
 }

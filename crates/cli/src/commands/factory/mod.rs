@@ -75,10 +75,10 @@ impl FactoryArgs {
 /// Where the factory is.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FileArgs {
-    /// The list of images (default: images.yaml here or in a directory above)
+    /// The list of images (default: images.yaml here or in a directory above) [env: COOPERAGE_IMAGES]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// The directory of the state files (default: beside images.yaml)
+    /// The directory of the state files (default: beside images.yaml) [env: COOPERAGE_STATE]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
 }
@@ -119,7 +119,7 @@ impl Place {
             }
         })?;
         let enrolment = Enrolment::parse(&path, &text).map_err(|problems| problems_error(&problems, context))?;
-        let state_dir = match &args.state {
+        let state_dir = match args.state.clone().or_else(|| context.env.get("COOPERAGE_STATE").map(Into::into)) {
             Some(dir) => StateDir::new(context.env.path(dir)),
             None => StateDir::beside(enrolment.dir()),
         };
@@ -145,7 +145,7 @@ impl Place {
 impl FileArgs {
     /// The file that was named, else the nearest `images.yaml`, else where one would be.
     pub(crate) fn path(&self, context: &Context<'_>) -> Result<PathBuf> {
-        if let Some(file) = &self.file {
+        if let Some(file) = self.file.clone().or_else(|| context.env.get("COOPERAGE_IMAGES").map(PathBuf::from)) {
             let path = context.env.path(file);
             return Ok(if path.is_dir() { path.join("images.yaml") } else { path });
         }

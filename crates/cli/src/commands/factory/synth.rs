@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use factory::enrol::{Image, Managed, Source};
-use factory::state::State;
+use factory::state::{State, Status};
 use gitops::synth::{argocd, kargo, kubernetes};
 
 use super::{FileArgs, Place, shown};
@@ -42,6 +42,9 @@ struct KargoArgs {
     /// The Secret whose key `token` may read the sources and dispatch workflows
     #[arg(long, value_name = "NAME")]
     token_secret: Option<String>,
+    /// The Secret of type kubernetes.io/dockerconfigjson with registry credentials for the Jobs
+    #[arg(long, value_name = "NAME")]
+    registry_secret: Option<String>,
     /// Inputs of the GitHub workflows that rebuild
     #[arg(long = "workflow-input", value_name = "KEY=VALUE", default_value = "version_bump=patch")]
     inputs: Vec<String>,
@@ -119,13 +122,17 @@ struct KubernetesArgs {
     /// CPU request
     #[arg(long, value_name = "CPU", default_value = "500m")]
     cpu: String,
+    /// CPU limit; none where it is not given
+    #[arg(long, value_name = "CPU")]
+    cpu_limit: Option<String>,
     /// Memory request and limit
     #[arg(long, value_name = "SIZE", default_value = "1Gi")]
     memory: String,
     /// TCP ports that the runner may reach, besides DNS
     #[arg(long = "egress-port", value_name = "PORT", default_values_t = [80, 443])]
     egress_ports: Vec<u16>,
-    /// What the runner does (deployment: keep the built-in registry running; job, cronjob: build all images)
+    /// What the runner does (deployment: keep a registry for the pod itself running; job: build all images; cronjob: ask
+    /// for new base images and rebuild what is due)
     #[arg(last = true, value_name = "ARGUMENT")]
     arguments: Vec<String>,
     #[command(flatten)]
@@ -160,10 +167,16 @@ pub(super) fn run(args: &SynthArgs, context: &Context<'_>) -> Result<()> {
             let file = &place.enrolment.file;
             let text = std::fs::read_to_string(file).map_err(|e| CliError::io("read", file, &e))?;
             let project = project(args, &place.enrolment.images, &state, text)?;
-            if project.images.iter().any(|image| image.bases.is_empty()) {
-                let file = shown(file, context);
+            let unknown = |image: &&kargo::Image| {
+                image.bases.is_empty()
+                    && state.images.get(&image.enrolled).is_none_or(|state| state.status != Status::Complete)
+            };
+            let unknown: Vec<&str> =
+                project.images.iter().filter(unknown).map(|image| image.enrolled.as_str()).collect();
+            if !unknown.is_empty() {
+                let (names, file) = (unknown.join(", "), shown(file, context));
                 context.ui.note(&format!(
-                    "base images are not known for all of {file}: cooperage factory discover finds them"
+                    "{file}: what {names} are made from is not known yet; cooperage factory discover finds it"
                 ));
             }
             args.output.write(&kargo::synth(&project).map_err(wrong)?, context)
@@ -181,22 +194,38 @@ pub(super) fn run(args: &SynthArgs, context: &Context<'_>) -> Result<()> {
             };
             args.output.write(&argocd::synth(&application).map_err(wrong)?, context)
         }
-        SynthCommand::Kubernetes(args) => args.output.write(&kubernetes::synth(&runner(args)).map_err(wrong)?, context),
+        SynthCommand::Kubernetes(args) => {
+            args.output.write(&kubernetes::synth(&runner(args)?).map_err(wrong)?, context)
+        }
     }
 }
 
-fn runner(args: &KubernetesArgs) -> kubernetes::Runner {
+fn runner(args: &KubernetesArgs) -> Result<kubernetes::Runner> {
     let or = |usual: &[&str]| match args.arguments.is_empty() {
         true => usual.iter().map(|word| (*word).to_owned()).collect(),
         false => args.arguments.clone(),
     };
-    let build = ["factory", "build", "--all", "--file", "/etc/cooperage/images.yaml"];
+    let cache = Some(args.cache.clone()).filter(|size| !size.is_empty() && size != "none");
+    let usual = args.arguments.is_empty();
+    if args.workload != "deployment" && usual && args.config_map.is_none() {
+        return Err(CliError::usage(format!("a {} that builds needs images.yaml", args.workload)).hint(
+            "kubectl create configmap images --from-file=images.yaml, and name it here with --config-map images",
+        ));
+    }
     let workload = match args.workload.as_str() {
-        "job" => kubernetes::Workload::Job { arguments: or(&build) },
-        "cronjob" => kubernetes::Workload::CronJob { schedule: args.schedule.clone(), arguments: or(&build) },
+        "job" => kubernetes::Workload::Job { arguments: or(&["factory", "build", "--all"]) },
+        "cronjob" => {
+            if usual && cache.is_none() {
+                return Err(CliError::usage("a cronjob that watches base images needs a cache volume")
+                    .hint("what it saw last time is kept there; leave --cache none out"));
+            }
+            let before = if usual { vec!["factory".to_owned(), "check-bases".to_owned()] } else { vec![] };
+            let (schedule, arguments) = (args.schedule.clone(), or(&["factory", "rebuild", "--eligible"]));
+            kubernetes::Workload::CronJob { schedule, before, arguments }
+        }
         _ => kubernetes::Workload::Deployment { arguments: or(&["registry", "serve"]), port: None },
     };
-    kubernetes::Runner {
+    Ok(kubernetes::Runner {
         name: args.name.clone(),
         namespace: args.namespace.clone(),
         image: args.runner.clone(),
@@ -204,11 +233,12 @@ fn runner(args: &KubernetesArgs) -> kubernetes::Runner {
         registry_secret: args.registry_secret.clone(),
         environment_secret: args.environment_secret.clone(),
         config_map: args.config_map.clone(),
-        cache: Some(args.cache.clone()).filter(|size| !size.is_empty() && size != "none"),
+        cache,
         cpu: args.cpu.clone(),
+        cpu_limit: args.cpu_limit.clone(),
         memory: args.memory.clone(),
         egress_ports: args.egress_ports.clone(),
-    }
+    })
 }
 
 /// What is enrolled, in Kargo's terms. An image without a repository of its own (a Dockerfile beside images.yaml) is
@@ -235,6 +265,7 @@ fn project(args: &KargoArgs, enrolled: &[Image], state: &State, enrolment: Strin
                 of.dedup();
                 images.push(kargo::Image {
                     name: kube(&image.name),
+                    enrolled: image.name.clone(),
                     repository: image.reference(),
                     git_url: source.url.clone(),
                     branch: source.branch.clone(),
@@ -265,13 +296,13 @@ fn project(args: &KargoArgs, enrolled: &[Image], state: &State, enrolment: Strin
             });
         }
     }
-    let words =
-        ["factory", "discover", "{{args.imageName}}", "--file", "/etc/cooperage/images.yaml", "--state", "/work/state"];
+    let words = ["factory", "discover", "{{args.imageName}}"];
     Ok(kargo::Project {
         name: args.project.clone(),
         runner_image: args.runner.clone(),
         analyze: words.map(str::to_owned).into(),
         token_secret: args.token_secret.clone(),
+        registry_secret: args.registry_secret.clone(),
         enrolment: Some(enrolment),
         image_interval: Some(args.interval.clone()),
         base_interval: Some(args.base_interval.clone()),
@@ -315,11 +346,7 @@ fn rebuild(managed: &Managed, source: &Source, inputs: &BTreeMap<String, String>
             workflow: workflow.clone(),
             inputs: inputs.clone(),
         },
-        _ => kargo::Rebuild::Job {
-            arguments: ["factory", "build", "{{args.imageName}}", "--file", "/etc/cooperage/images.yaml"]
-                .map(str::to_owned)
-                .into(),
-        },
+        _ => kargo::Rebuild::Job { arguments: ["factory", "build", "{{args.imageName}}"].map(str::to_owned).into() },
     })
 }
 
