@@ -32,6 +32,17 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCo
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    let loaded;
+    let env = match crate::env_file::load(env, &cli.env_file) {
+        Ok(with_files) => {
+            loaded = with_files;
+            &loaded
+        }
+        Err(error) => {
+            Ui::new(env, cli.debug).error(&error);
+            return ExitCode::from(error.kind.exit_code());
+        }
+    };
     let ui = Ui::new(env, cli.debug);
     let entered = enter_namespace(&cli.command, env, ui);
     let cancel = CancelToken::new();
@@ -104,6 +115,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
         Command::Key(args) => commands::key::run(&args, context),
         Command::Login(args) => commands::login::run(&args, context),
         Command::Logout(args) => commands::logout::run(&args, context),
+        Command::Remote(args) => commands::remote::run(&args, context),
         Command::Registry(args) => commands::registry::run(&args, context),
         Command::Config(args) => commands::config::run(&args, context),
         Command::Completions(args) => commands::completions::run(&args, context),

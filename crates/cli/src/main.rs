@@ -14,6 +14,7 @@ mod config;
 mod csv;
 mod diagnostics;
 mod env;
+mod env_file;
 mod error;
 mod progress;
 mod report;

@@ -1,5 +1,9 @@
 //! What the factory gives to others and asks of them: resources for clusters, workflows for CI, runs of workflows
 //! elsewhere, variables from files.
+#[path = "automation/env_file.rs"]
+mod env_file;
+#[path = "automation/remote.rs"]
+mod remote;
 #[path = "automation/synth.rs"]
 mod synth;
 

@@ -24,6 +24,9 @@ pub(crate) struct Cli {
     /// Read settings from this file instead of the nearest cooperage.toml
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) config: Option<std::path::PathBuf>,
+    /// Take variables from this file, as NAME=VALUE in the shell's notation; those of the environment win
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) env_file: Vec<std::path::PathBuf>,
     /// Say more about what is done: causes of errors, chosen settings
     #[arg(short = 'D', long, global = true, help_heading = "Global options")]
     pub(crate) debug: bool,
@@ -69,6 +72,8 @@ pub(crate) enum Command {
     History(crate::commands::history::HistoryArgs),
     /// Build and keep up to date the images that images.yaml lists
     Factory(Box<crate::commands::factory::FactoryArgs>),
+    /// Start and follow workflow runs of GitHub Actions
+    Remote(crate::commands::remote::RemoteArgs),
     /// Look after the store: list, measure and remove cached steps
     Cache(crate::commands::cache::CacheArgs),
     /// Look at images, copy, name, compare and join them

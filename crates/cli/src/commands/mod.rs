@@ -16,6 +16,7 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod man;
 pub(crate) mod registry;
+pub(crate) mod remote;
 pub(crate) mod sbom;
 pub(crate) mod sign;
 pub(crate) mod verify;
