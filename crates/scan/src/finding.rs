@@ -2,7 +2,7 @@
 use crate::severity::{Severity, Vector};
 use attest::package::PackageType;
 use oci::Digest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One vulnerability of one package.
 ///
@@ -95,10 +95,10 @@ pub struct LayerRef {
 }
 
 /// Where to read more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// OSV's word for what is there: `ADVISORY`, `FIX`, `WEB`, …
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default)]
     pub kind: String,
     /// The address.
     pub url: String,

@@ -4,8 +4,10 @@
 //! gives [`Finding`]s, each package by the version order of its own world. Nothing here opens a connection.
 #![forbid(unsafe_code)]
 pub mod db;
+pub mod ecosystem;
 pub mod finding;
 pub mod ignore;
+pub mod osv;
 pub mod policy;
 pub mod purl;
 pub mod severity;
