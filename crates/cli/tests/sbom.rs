@@ -79,6 +79,37 @@ fn lines(text: &str) -> BTreeSet<String> {
     text.lines().filter(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned()).collect()
 }
 
+/// Both documents of an image against the official schemas: SPDX's as a crate ships it, CycloneDX's (with those of
+/// licences and signatures that it refers to) as its Python library ships them.
+const VALIDATE: &str = r#"
+import json, sys, jsonschema
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+schema, spdx, cyclonedx = sys.argv[1:]
+checker = jsonschema.Draft7Validator(json.load(open(schema)), format_checker=jsonschema.FormatChecker())
+for error in checker.iter_errors(json.load(open(spdx))):
+    print(error.json_path, error.message[:300])
+error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(cyclonedx).read())
+if error is not None:
+    print(str(error)[:1000])
+"#;
+
+fn valid(place: &Place, test: &str, image: &str) {
+    let Some(packages) = bases::python_packages(test, "cyclonedx-python-lib[json-validation]==11.12.0") else { return };
+    let schema = bases::crate_source("serde-spdx", "0.10.0").unwrap().join("schemas/spdx_2_3.json");
+    for name in ["valid.spdx.json", "valid.cdx.json"] {
+        place.output(&["sbom", image, "-o", name, "--files", "all"]);
+    }
+    let output = Command::new("python3")
+        .args(["-c", VALIDATE])
+        .args([schema, place.path("valid.spdx.json"), place.path("valid.cdx.json")])
+        .env("PYTHONPATH", packages)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{image}");
+}
+
 const TOOLS: &[(&str, &str)] =
     &[("gem", "ruby"), ("rpmbuild", "rpm"), ("go", "golang-go"), ("objcopy", "binutils"), ("python3", "python3")];
 
@@ -199,6 +230,7 @@ fn gems_rpms_modules_and_crates_as_their_tools_list_them() {
     let tool = found["packages"].as_array().unwrap().iter().find(|p| p["name"] == "tool-libs").unwrap();
     assert_eq!(tool["purl"], "pkg:rpm/tool-libs@1.4-3.test?arch=noarch&epoch=2&upstream=tool");
     assert_eq!(tool["licenses"][0], "GPLv2+ and MIT");
+    valid(&place, "gems_rpms_modules_and_crates_as_their_tools_list_them", "image.tar");
 }
 
 /// Debian's and Python's packages, asked of their tools inside of the same image; and each to its layer.
@@ -242,6 +274,7 @@ fn debian_and_python_packages_as_the_image_itself_lists_them() {
     let mut local = place.inventory(&target);
     local["image"] = found["image"].clone();
     assert_eq!(local, found);
+    valid(&place, name, &target);
 }
 
 fn small(place: &Place) {
@@ -338,6 +371,7 @@ fn what_is_hostile_costs_a_warning_that_names_it() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(packages(&found, "deb", ""), ["x 1".to_owned()].into());
     assert_eq!(found["warnings"].as_array().unwrap().len(), files.len());
+    valid(&place, "what_is_hostile_costs_a_warning_that_names_it", "hostile");
 }
 
 #[test]

@@ -56,6 +56,14 @@ pub const DEBIAN_ARM64: Base = Base {
     architecture: Some("arm64"),
 };
 
+/// Debian 12 with Node and npm for arm64, unpacked as [`DEBIAN_ARM64`] is.
+pub const NODE_ARM64: Base = Base {
+    name: "node-arm64",
+    script: "debian-foreign.sh",
+    args: &["arm64", "bookworm", "apt", "adduser", "ca-certificates", "debian-archive-keyring", "nodejs", "npm"],
+    architecture: Some("arm64"),
+};
+
 /// Debian 12 with a C compiler and npm: what the cost of RUN is measured in.
 pub const TOOLS: Base = Base {
     name: "tools",
@@ -111,6 +119,19 @@ pub fn python_packages(test: &str, requirement: &str) -> Option<PathBuf> {
         run(command.arg(work.join("packages")).arg(requirement)).map(drop)
     });
     Some(made.unwrap_or_else(|error| panic!("{requirement}: {error}")).join("packages"))
+}
+
+/// The source of a crate of crates.io, for files that it ships; fetched once.
+pub fn crate_source(name: &str, version: &str) -> Result<PathBuf> {
+    let made = once(&format!("crate-{name}-{version}"), |work| {
+        let manifest = format!(
+            "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[lib]\npath = \"lib.rs\"\n[dependencies]\n{name} = \"={version}\"\n[workspace]\n"
+        );
+        fs::write(work.join("Cargo.toml"), manifest).map_err(Error::at("Cargo.toml"))?;
+        fs::write(work.join("lib.rs"), "").map_err(Error::at("lib.rs"))?;
+        run(tool("cargo", "cargo")?.args(["vendor", "--quiet", "vendor"]).current_dir(work)).map(drop)
+    });
+    Ok(made?.join("vendor").join(name))
 }
 
 /// A directory of the cache that `make` fills, once for all runs and processes.

@@ -152,7 +152,7 @@ pub(super) fn document(inventory: &Inventory, options: &Options) -> Document {
         let mut system = package(os.id.clone(), id.to_owned());
         system.version_info = os.version.clone().or_else(|| os.codename.clone()).unwrap_or_default();
         system.description.clone_from(&os.name);
-        system.primary_package_purpose = Some("OPERATING-SYSTEM");
+        system.primary_package_purpose = Some("OPERATING_SYSTEM");
         packages.push(system);
         relationships.push(relate(IMAGE, "CONTAINS", id));
     }
