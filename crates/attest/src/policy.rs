@@ -52,10 +52,12 @@ pub enum Need {
     },
     /// A signature of an identity.
     Identity {
-        /// The certificate's subject.
+        /// The certificate's subject; `*` is any text.
         subject: String,
         /// Who vouches for it.
         issuer: String,
+        /// Predicate types of statements that it must have signed as well.
+        attestations: Vec<String>,
     },
 }
 
@@ -145,13 +147,16 @@ fn rule(entry: Entry) -> Result<Rule, PolicyError> {
     if ways != 1 {
         return Err(fail("needs exactly one of keys, identity, accept".into()));
     }
-    if !attestations.is_empty() && entry.keys.is_none() {
-        return Err(fail("asks for attestations, which needs keys".into()));
+    if !attestations.is_empty() && entry.accept.is_some() {
+        return Err(fail("asks for attestations, which needs keys or an identity".into()));
     }
     let need = match (&entry.keys, &entry.identity, entry.accept) {
         (Some(keys), ..) if keys.is_empty() => return Err(fail("has an empty list of keys".into())),
         (Some(keys), ..) => Need::Keys { keys: keys.clone(), attestations },
-        (_, Some(identity), _) => Need::Identity { subject: identity.subject.clone(), issuer: identity.issuer.clone() },
+        (_, Some(identity), _) => {
+            let (subject, issuer) = (identity.subject.clone(), identity.issuer.clone());
+            Need::Identity { subject, issuer, attestations }
+        }
         (.., Some(true)) => Need::Nothing,
         _ => Need::Refused,
     };
@@ -233,7 +238,7 @@ mod tests {
             ),
             (
                 "[[image]]\nmatch = 'a'\naccept = true\nattestations = ['spdx']",
-                "asks for attestations, which needs keys",
+                "asks for attestations, which needs keys or an identity",
             ),
             ("default = 'maybe'", "default is \"maybe\"; known are refuse, accept"),
         ] {

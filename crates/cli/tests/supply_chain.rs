@@ -1,4 +1,11 @@
 //! Attestations, signatures, and images as objects: against Debian's registry, read by programs that nobody here wrote.
+#[path = "supply_chain/keyless.rs"]
+mod keyless;
+#[path = "supply_chain/platforms.rs"]
+mod platforms;
+#[path = "supply_chain/same.rs"]
+mod same;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,6 +42,11 @@ impl Place {
 
     /// Runs `cooperage` with these words; `DIR` and `REG` stand for the place and the registry.
     fn try_run(&self, words: &str) -> Outcome {
+        self.try_with(&[], words)
+    }
+
+    /// The same with more variables.
+    fn try_with(&self, env: &[(&str, &str)], words: &str) -> Outcome {
         let words = words.replace("DIR", self.dir.path().to_str().unwrap()).replace("REG", &self.registry.host());
         let mut command = Command::new(env!("CARGO_BIN_EXE_cooperage"));
         command.args(words.split_whitespace()).current_dir(self.dir.path());
@@ -43,7 +55,7 @@ impl Place {
         for name in ["GITHUB_ACTIONS", "BUILDX_GIT_LABELS", "BUILDX_GIT_INFO", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG"] {
             command.env_remove(name);
         }
-        let output = command.output().unwrap();
+        let output = command.envs(env.iter().copied()).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&self.registry.host(), "REG");
         Outcome { out: text(&output.stdout), err: text(&output.stderr), ok: output.status.success() }
     }

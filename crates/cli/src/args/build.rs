@@ -104,7 +104,7 @@ pub(crate) struct BuildArgs {
     /// Short for --attest=type=sbom
     #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Output")]
     pub(crate) sbom: Option<String>,
-    /// Sign the image and its attestations where they are pushed, with this private key (default: signing.key of cooperage.toml)
+    /// Sign the image and its attestations where they are pushed, with this private key (default: signing.key of cooperage.toml), or keyless
     #[arg(long, value_name = "KEY", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Output")]
     pub(crate) sign: Option<String>,
     /// Use base images only if they have the signatures that the policy asks for

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use attest::key::PrivateKey;
 use attest::statement::{Statement, Subject, predicate_type, short_names};
 use oci::{Descriptor, Index, Reference, media_type};
 
@@ -9,7 +10,8 @@ use crate::app::Context;
 use crate::args::build::RegistryFlags;
 use crate::config::{Flags, Settings};
 use crate::error::{CliError, Result};
-use crate::signing::{Signer, Storage, bare, cosign, keys, remote};
+use crate::signing::cosign::Cosign;
+use crate::signing::{Signer, Storage, bare, keys, remote};
 
 /// Sign images in a registry, so that cosign and others can verify them.
 #[derive(Debug, clap::Args)]
@@ -24,7 +26,7 @@ pub(crate) struct SignArgs {
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Sign with an identity instead of a key, by the program cosign
-    #[arg(long, conflicts_with_all = ["key", "annotation", "storage"])]
+    #[arg(long, conflicts_with_all = ["key", "storage"])]
     keyless: bool,
     /// Sign the images of an index as well, not the index alone
     #[arg(short, long)]
@@ -51,6 +53,9 @@ pub(crate) struct AttestArgs {
     /// The private key: a file or env://NAME (default: signing.key of cooperage.toml)
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
+    /// Sign with an identity instead of a key, by the program cosign
+    #[arg(long, conflicts_with_all = ["key", "storage"])]
+    keyless: bool,
     /// What is said about the image: a JSON file, or - for standard input
     #[arg(long, value_name = "FILE")]
     predicate: String,
@@ -67,6 +72,22 @@ pub(crate) struct AttestArgs {
 fn settings(registries: &RegistryFlags, context: &Context<'_>) -> Result<Settings> {
     let flags = Flags { registries: Some(registries), config: context.config.clone(), ..Flags::default() };
     Settings::load(&flags, context.env)
+}
+
+/// What signs.
+pub(crate) enum With {
+    Key(PrivateKey),
+    Identity(Cosign),
+}
+
+impl With {
+    /// Read and found before anything is done.
+    fn of(keyless: bool, key: Option<&str>, settings: &Settings, context: &Context<'_>) -> Result<Self> {
+        if keyless {
+            return Cosign::find(settings, context.env).map(Self::Identity);
+        }
+        keys::private(&key_of(key, settings)?, context).map(Self::Key)
+    }
 }
 
 /// The key that is named, else the one of the settings.
@@ -101,10 +122,7 @@ pub(crate) fn run(args: &SignArgs, context: &Context<'_>) -> Result<()> {
             .ok_or_else(|| CliError::usage(format!("--annotation {text}: expected KEY=VALUE")))?;
         annotations.insert(key.to_owned(), value.to_owned());
     }
-    let key = match args.keyless {
-        true => None,
-        false => Some(keys::private(&key_of(args.key.as_deref(), &settings)?, context)?),
-    };
+    let with = With::of(args.keyless, args.key.as_deref(), &settings, context)?;
     let client = super::client(&settings, context.env)?;
     for text in &args.images {
         let (name, top, bytes) = resolve(&client, text)?;
@@ -115,9 +133,9 @@ pub(crate) fn run(args: &SignArgs, context: &Context<'_>) -> Result<()> {
             wanted.extend(index.manifests);
         }
         for image in &wanted {
-            match &key {
-                Some(key) => Signer { client: &client, key, storage }.image(&name, image, &annotations)?,
-                None => cosign::sign(&name, &image.digest, false, context.env)?,
+            match &with {
+                With::Key(key) => Signer { client: &client, key, storage }.image(&name, image, &annotations)?,
+                With::Identity(cosign) => cosign.sign(&name, &image.digest, &annotations)?,
             }
             context.ui.note(&format!("Signed {}", bare(&name, &image.digest).familiar()));
         }
@@ -145,11 +163,14 @@ pub(crate) fn attest(args: &AttestArgs, context: &Context<'_>) -> Result<()> {
     };
     let value = serde_json::from_slice(&text)
         .map_err(|e| CliError::usage(format!("--predicate {}: no JSON: {e}", args.predicate)))?;
-    let key = keys::private(&key_of(args.key.as_deref(), &settings)?, context)?;
+    let with = With::of(args.keyless, args.key.as_deref(), &settings, context)?;
     let client = super::client(&settings, context.env)?;
     let (name, image, _) = resolve(&client, &args.image)?;
     let statement = Statement::new(vec![Subject::new(name.name(), &image.digest)], kind, value);
-    Signer { client: &client, key: &key, storage }.statement(&name, &image, &statement)?;
+    match &with {
+        With::Key(key) => Signer { client: &client, key, storage }.statement(&name, &image, &statement)?,
+        With::Identity(cosign) => cosign.attest(&name, &image.digest, &statement)?,
+    }
     context.ui.note(&format!("Attested {}: {}", bare(&name, &image.digest).familiar(), statement.predicate_type));
     Ok(())
 }

@@ -7,7 +7,8 @@ use crate::app::Context;
 use crate::args::build::RegistryFlags;
 use crate::config::{Flags, Settings};
 use crate::error::{CliError, Result};
-use crate::signing::{Verdict, bare, claims, cosign, keys, remote};
+use crate::signing::cosign::{Cosign, Identity};
+use crate::signing::{Verdict, bare, claims, keys, remote};
 
 /// Verify signatures and attestations of an image in a registry.
 #[derive(Debug, clap::Args)]
@@ -27,8 +28,8 @@ pub(crate) struct VerifyArgs {
     /// Be content with attestations; do not ask for a signature of the image itself
     #[arg(long, requires = "attestation")]
     attestation_only: bool,
-    /// Who signed, where no key was used: the subject of the certificate (by the program cosign)
-    #[arg(long, value_name = "SUBJECT", requires = "certificate_oidc_issuer", conflicts_with_all = ["key", "attestation"])]
+    /// Who signed, where no key was used: the subject of the certificate; * is any text (by the program cosign)
+    #[arg(long, value_name = "SUBJECT", requires = "certificate_oidc_issuer", conflicts_with = "key")]
     certificate_identity: Option<String>,
     /// Who vouches for the identity
     #[arg(long, value_name = "URL", requires = "certificate_identity")]
@@ -47,9 +48,15 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<()> {
     let keys = args.key.iter().map(|k| keys::public(k, context.env)).collect::<Result<Vec<PublicKey>>>()?;
     let client = super::client(&settings, context.env)?;
     if let (Some(subject), Some(issuer)) = (&args.certificate_identity, &args.certificate_oidc_issuer) {
+        let (cosign, identity) = (Cosign::find(&settings, context.env)?, Identity { subject, issuer });
         let (name, image, _) = super::sign::resolve(&client, &args.image)?;
-        let text = cosign::verify(&name, &image.digest, subject, issuer, context.env)?;
-        return context.ui.out(&text);
+        if !args.attestation_only {
+            context.ui.out(&cosign.verify(&name, &image.digest, identity)?)?;
+        }
+        for kind in &attestations {
+            context.ui.out(&cosign.verify_attestation(&name, &image.digest, identity, kind)?)?;
+        }
+        return Ok(());
     }
     if keys.is_empty() {
         return Err(CliError::usage("no key to verify with")

@@ -2,22 +2,23 @@
 //! password must not cost a build.
 use std::collections::{BTreeMap, BTreeSet};
 
-use attest::key::PrivateKey;
-use attest::statement::Subject;
+use attest::statement::{Statement, Subject};
 use build::BuildResult;
 use build::request::{BaseCheck, OutputKind};
-use oci::Reference;
+use oci::{Descriptor, Reference};
 
+use super::cosign::{Cosign, KEYLESS};
 use super::{Signer, Storage, bare, keys};
 use crate::app::Context;
 use crate::args::build::BuildArgs;
 use crate::args::request::{Call, Plan};
+use crate::commands::sign::With;
 use crate::config::Settings;
 use crate::error::{CliError, Result};
 
 /// What `--sign` needs, ready.
 pub(crate) struct BuildSigning {
-    key: PrivateKey,
+    with: With,
     client: registry::Client,
     names: Vec<Reference>,
 }
@@ -33,11 +34,12 @@ impl BuildSigning {
         let Some(given) = args.sign.as_deref().filter(|_| plan.call == Call::Build) else { return Ok(None) };
         let mut names = Vec::new();
         let mut options = crate::commands::client_options(settings, context.env);
+        let mut insecure = Vec::new();
         for output in plan.request.outputs.iter().filter(|o| o.push || o.kind == OutputKind::Registry) {
             let own = if output.names.is_empty() { &plan.request.tags } else { &output.names };
             names.extend(own.iter().cloned());
             if output.insecure {
-                options.insecure.extend(own.iter().map(|name| name.registry().to_owned()));
+                insecure.extend(own.iter().map(|name| name.registry().to_owned()));
             }
         }
         if names.is_empty() {
@@ -45,30 +47,42 @@ impl BuildSigning {
                 .hint("add --push; or sign an image of a registry later: cooperage sign IMAGE"));
         }
         let named = crate::commands::sign::key_of(Some(given).filter(|key| !key.is_empty()), settings)?;
-        let key = keys::private(&named, context)?;
+        options.insecure.extend(insecure.iter().cloned());
+        let with = match named == KEYLESS {
+            true => With::Identity(Cosign::find(settings, context.env)?.with_insecure(insecure)),
+            false => With::Key(keys::private(&named, context)?),
+        };
         let client = registry::Client::new(options)
             .map_err(|e| CliError::usage("registries cannot be reached with these settings").caused_by(&e))?;
-        Ok(Some(Self { key, client, names }))
+        Ok(Some(Self { with, client, names }))
     }
 
     /// Signs what the names point to, each image of an index, and what is attested about it.
     pub(crate) fn sign(&self, result: &BuildResult, context: &Context<'_>) -> Result<()> {
         let storage = Storage { tags: true, bundles: true };
-        let signer = Signer { client: &self.client, key: &self.key, storage };
+        let none = BTreeMap::new();
+        let image = |name: &Reference, image: &Descriptor| match &self.with {
+            With::Key(key) => Signer { client: &self.client, key, storage }.image(name, image, &none),
+            With::Identity(cosign) => cosign.sign(name, &image.digest, &none),
+        };
+        let said = |name: &Reference, image: &Descriptor, statement: &Statement| match &self.with {
+            With::Key(key) => Signer { client: &self.client, key, storage }.statement(name, image, statement),
+            With::Identity(cosign) => cosign.attest(name, &image.digest, statement),
+        };
         let mut repositories = BTreeSet::new();
         for name in self.names.iter().filter(|name| repositories.insert(name.name())) {
-            signer.image(name, &result.descriptor, &BTreeMap::new())?;
-            for image in &result.images {
-                if image.descriptor.digest != result.descriptor.digest {
-                    signer.image(name, &image.descriptor, &BTreeMap::new())?;
+            image(name, &result.descriptor)?;
+            for built in &result.images {
+                if built.descriptor.digest != result.descriptor.digest {
+                    image(name, &built.descriptor)?;
                 }
-                for statement in &image.statements {
-                    signer.statement(name, &image.descriptor, statement)?;
-                    if image.descriptor.digest != result.descriptor.digest {
+                for statement in &built.statements {
+                    said(name, &built.descriptor, statement)?;
+                    if built.descriptor.digest != result.descriptor.digest {
                         // Who verifies by the name finds it, too: the statement is about the index as well.
                         let mut whole = statement.clone();
                         whole.subject.push(Subject::new(name.name(), &result.descriptor.digest));
-                        signer.statement(name, &result.descriptor, &whole)?;
+                        said(name, &result.descriptor, &whole)?;
                     }
                 }
             }
@@ -96,5 +110,5 @@ pub(crate) fn base_check(args: &BuildArgs, settings: &Settings, context: &Contex
             .hint("docs/signing.md describes the file")
     })?;
     let client = crate::commands::client(settings, context.env)?;
-    super::policy::check(&path, client, context.env).map(Some)
+    super::policy::check(&path, client, settings, context.env).map(Some)
 }

@@ -7,6 +7,8 @@ use attest::policy::{Need, Policy};
 use build::request::BaseCheck;
 use oci::{Digest, Reference};
 
+use super::cosign::{Cosign, Identity};
+use crate::config::Settings;
 use crate::env::Env;
 use crate::error::{CliError, Result};
 
@@ -15,10 +17,12 @@ struct Loaded {
     policy: Policy,
     keys: Vec<(String, PublicKey)>,
     shown: String,
+    /// Verifies identities, where it is installed.
+    cosign: Option<Cosign>,
 }
 
 /// Reads the policy file and makes the check of it.
-pub(crate) fn check(path: &Path, client: registry::Client, env: &Env) -> Result<BaseCheck> {
+pub(crate) fn check(path: &Path, client: registry::Client, settings: &Settings, env: &Env) -> Result<BaseCheck> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|e| CliError::usage(format!("cannot read the policy {shown}: {}", crate::error::plain_io(&e))))?;
@@ -29,16 +33,16 @@ pub(crate) fn check(path: &Path, client: registry::Client, env: &Env) -> Result<
     for name in policy.keys() {
         keys.push((name.to_owned(), super::keys::public_file(&base.join(name))?));
     }
-    let loaded = Loaded { policy, keys, shown };
-    let env = env.clone();
-    Ok(BaseCheck(Arc::new(move |reference, digest| one(&loaded, &client, &env, reference, digest))))
+    // Where it is missing, images that need no identity can be used all the same.
+    let cosign = Cosign::find(settings, env).ok();
+    let loaded = Loaded { policy, keys, shown, cosign };
+    Ok(BaseCheck(Arc::new(move |reference, digest| one(&loaded, &client, reference, digest))))
 }
 
 /// `Err` with the reason where the image must not be used.
 fn one(
     loaded: &Loaded,
     client: &registry::Client,
-    env: &Env,
     name: &Reference,
     digest: &Digest,
 ) -> std::result::Result<(), String> {
@@ -50,10 +54,17 @@ fn one(
     match need {
         Need::Nothing => Ok(()),
         Need::Refused => Err(format!("the policy does not allow it ({rule})")),
-        Need::Identity { subject, issuer } => {
-            super::cosign::verify(name, digest, subject, issuer, env).map(drop).map_err(|e| {
-                format!("{}{} ({rule})", e.message, e.hints.first().map(|h| format!("; {h}")).unwrap_or_default())
-            })
+        Need::Identity { subject, issuer, attestations } => {
+            let Some(cosign) = &loaded.cosign else {
+                return Err(format!("an identity is verified by the program cosign, and it is not installed ({rule})"));
+            };
+            let identity = Identity { subject, issuer };
+            cosign.verify(name, digest, identity).map_err(|e| format!("{} ({rule})", e.message))?;
+            for kind in attestations {
+                let held = cosign.verify_attestation(name, digest, identity, kind);
+                held.map_err(|e| format!("{} ({rule})", e.message))?;
+            }
+            Ok(())
         }
         Need::Keys { keys, attestations } => {
             let keys: Vec<PublicKey> =

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use build::request::{
-    Annotation, AnnotationLevel, BaseMetadata, BuildRequest, Context, ContextSource, DockerfileSource,
+    Annotation, AnnotationLevel, BaseMetadata, BuildRequest, Context, ContextSource, DockerfileSource, OutputKind,
 };
 
 use super::each;
@@ -102,14 +102,21 @@ pub(super) fn describe(request: &mut BuildRequest, args: &BuildArgs, env: &Env) 
     add("licenses", licence(&top));
     add("source", source);
     request.base_metadata = BaseMetadata { labels, annotations };
+    // Registries show what an index says of itself. A `docker load` knows no index.
+    let archive = request.outputs.iter().any(|output| output.kind == OutputKind::Docker);
+    let attested = (request.provenance.is_some() || request.sbom.is_some()) && !archive;
+    let mut levels = vec![AnnotationLevel::Manifest];
+    levels.extend((request.platforms.len() > 1 || attested).then_some(AnnotationLevel::Index));
     for (key, value) in pairs {
         if labels {
             // What the user says himself wins.
             request.labels.entry(key.clone()).or_insert_with(|| value.clone());
         }
-        let given = request.annotations.iter().any(|a| a.key == key && a.level == AnnotationLevel::Manifest);
-        if annotations && !given {
-            request.annotations.push(Annotation { level: AnnotationLevel::Manifest, platform: None, key, value });
+        for level in levels.iter().copied().filter(|_| annotations) {
+            if !request.annotations.iter().any(|a| a.key == key && a.level == level) {
+                let (key, value) = (key.clone(), value.clone());
+                request.annotations.push(Annotation { level, platform: None, key, value });
+            }
         }
     }
     Ok(())

@@ -258,7 +258,10 @@ pub(super) fn merge(args: &MergeArgs, context: &Context<'_>) -> Result<()> {
                 copier.tree(&entry, &bytes, Entry::Inner, 0)?;
                 let unknown = entry.platform.as_ref().is_some_and(|p| p.os == "unknown");
                 if unknown {
-                    attestations.push(entry);
+                    // An image that is given twice brings its attestations twice.
+                    if !attestations.iter().any(|known| known.digest == entry.digest) {
+                        attestations.push(entry);
+                    }
                     continue;
                 }
                 if entry.platform.is_none() {
