@@ -41,17 +41,20 @@ impl Buildah {
         run(self.command()?.args(["rmi", "--all", "--force"])).map(drop)
     }
 
-    /// A shell script that builds a context and pushes the image, for a bench that measures both as one.
-    pub fn script(&self, context: &Path, reference: &str) -> Result<String> {
+    /// A shell script that builds a context and pushes the image, for a bench that measures both as one. `options` are
+    /// of the build.
+    pub fn script(&self, context: &Path, reference: &str, options: &[String]) -> Result<String> {
         let command = self.command()?;
         let quote = |word: &OsStr| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''"));
         let words = |args: &mut dyn Iterator<Item = &OsStr>| args.map(quote).collect::<Vec<_>>().join(" ");
         let buildah = words(&mut std::iter::once(command.get_program()).chain(command.get_args()));
         let policy = quote(self.work.path().join("policy.json").as_os_str());
         let (context, reference) = (quote(context.as_os_str()), quote(OsStr::new(reference)));
+        let options = words(&mut options.iter().map(OsStr::new));
         Ok(format!(
             "export CONTAINERS_REGISTRIES_CONF={}\n{buildah} build --quiet --isolation chroot --layers --network host \
-             --ulimit nofile=1024:4096 --ulimit nproc=4096:4096 --signature-policy {policy} --tag {reference} {context}\n\
+             --ulimit nofile=1024:4096 --ulimit nproc=4096:4096 --jobs 4 --signature-policy {policy} {options} \
+             --tag {reference} {context}\n\
              {buildah} push --quiet --tls-verify=false --signature-policy {policy} {reference}\n",
             quote(self.work.path().join("registries.conf").as_os_str())
         ))

@@ -109,6 +109,17 @@ impl Registry {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
+    /// Removes all repositories under a name, such as `bench`, and the blobs that nothing else has. Nobody may push
+    /// meanwhile.
+    pub fn forget(&self, repositories: &str) -> Result<()> {
+        let place = self.storage().join("docker/registry/v2/repositories").join(repositories);
+        if place.exists() {
+            fs::remove_dir_all(&place).map_err(Error::at(place.display()))?;
+        }
+        let mut command = tool("docker-registry", "docker-registry")?;
+        run(command.arg("garbage-collect").arg(self.directory.path().join("config.yml"))).map(drop)
+    }
+
     /// Where it keeps its content, for what a test spoils.
     #[must_use]
     pub fn storage(&self) -> PathBuf {

@@ -12,12 +12,13 @@ const GAP: f64 = 14.0;
 const MOST: f64 = 3.0;
 
 /// Draws rows of (workload, multiple of the reference for each builder).
-pub(super) fn svg(builders: &[String], reference: usize, rows: &[(String, Vec<f64>)]) -> String {
-    let most = rows.iter().flat_map(|(_, list)| list).fold(1.0_f64, |a, b| a.max(*b)).min(MOST);
+pub(super) fn svg(builders: &[String], reference: usize, rows: &[(String, Vec<Option<f64>>)]) -> String {
+    let most = rows.iter().flat_map(|(_, list)| list).flatten().fold(1.0_f64, |a, b| a.max(*b)).min(MOST);
     let scale = WIDTH / most;
-    let group = BAR * builders.len() as f64 + GAP;
+    // A builder that has no part in a workload takes no room there.
+    let group = |list: &[Option<f64>]| BAR * list.iter().flatten().count() as f64 + GAP;
     let top = 24.0 + 18.0 * builders.len() as f64;
-    let height = top + group * rows.len() as f64 + 12.0;
+    let height = top + rows.iter().map(|(_, list)| group(list)).sum::<f64>() + 12.0;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 760 {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"760\" height=\"{height}\" fill=\"#ffffff\"/>\n\
@@ -33,14 +34,15 @@ pub(super) fn svg(builders: &[String], reference: usize, rows: &[(String, Vec<f6
             escaped(name)
         );
     }
-    for (number, (name, list)) in rows.iter().enumerate() {
-        let start = top + group * number as f64;
-        let middle = start + BAR * list.len() as f64 / 2.0 + 4.0;
+    let mut start = top;
+    for (name, list) in rows {
+        let middle = start + (group(list) - GAP) / 2.0 + 4.0;
         let _ = writeln!(out, "<text x=\"8\" y=\"{middle}\" fill=\"#202124\">{}</text>", escaped(name));
-        for (place, ratio) in list.iter().enumerate() {
-            let y = start + BAR * place as f64;
+        let there = list.iter().enumerate().filter_map(|(place, ratio)| Some((place, (*ratio)?)));
+        for (line, (place, ratio)) in there.enumerate() {
+            let y = start + BAR * line as f64;
             let length = (ratio.min(most) * scale).max(1.0);
-            let cut = if *ratio > most { " \u{203a}" } else { "" };
+            let cut = if ratio > most { " \u{203a}" } else { "" };
             let _ = writeln!(
                 out,
                 "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"{}\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{}\" font-size=\"10\" fill=\"#5f6368\">{ratio:.2}{cut}</text>",
@@ -50,6 +52,7 @@ pub(super) fn svg(builders: &[String], reference: usize, rows: &[(String, Vec<f6
                 y + 9.0
             );
         }
+        start += group(list);
     }
     out + "</svg>\n"
 }
@@ -66,7 +69,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     #[test]
     fn a_row_is_as_long_as_its_ratio_and_names_are_escaped() {
-        let rows = vec![("noop".to_owned(), vec![0.5, 1.0]), ("slow".to_owned(), vec![0.25, 9.0])];
+        let rows = vec![("noop".to_owned(), vec![Some(0.5), Some(1.0)]), ("slow".to_owned(), vec![None, Some(9.0)])];
         let svg = super::svg(&["ours".to_owned(), "BuildKit <26>".to_owned()], 1, &rows);
         assert!(svg.contains("BuildKit &lt;26&gt;"));
         // Of at most three units: a half is a sixth of the width.

@@ -2,125 +2,225 @@
 //!
 //! A workload is a generated context ([`workloads`]); a builder ([`builders`]) builds and pushes it to a
 //! registry on loopback. Each round runs every builder once, in turn, so that a change of the
-//! machine's mood meets all of them; the table shows medians and ratios to BuildKit. After each run
-//! the pushed image is looked at: a build that is fast because it is wrong does not count.
-//! Floors of the machine (hashing, writing) are measured in the same run.
+//! machine's mood meets all of them; the tables ([`report`]) show medians and ratios to BuildKit. After each
+//! run the pushed image is looked at: a build that is fast because it is wrong does not count.
+//! Floors of the machine (hashing, writing, uploading) are measured in the same run.
+//!
+//! First comes one round of everything; then rounds of cooperage and BuildKit alone, the quickest workloads first,
+//! until the time is over (`--minutes`) or there are enough of them (`--rounds`). What fails is told and left out.
 mod builders;
 mod chart;
 mod measure;
+mod report;
 mod workloads;
 
 use crate::{Failure, USAGE};
-use builders::{Contender, Peers, contenders};
-use measure::{Sample, floors, median};
-use std::fmt::Write as _;
-use std::path::PathBuf;
+use builders::{Cache, Contender, Peers, Role, contenders};
+use measure::{Sample, floors};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use testkit::{Registry, bases};
-use workloads::{Registries, WORKLOADS, Workload};
+use workloads::{Registries, Start, WORKLOADS, Workload};
 
 struct Options {
     binary: PathBuf,
+    /// The most rounds of a workload.
     rounds: usize,
+    /// No new round begins after this many minutes.
+    minutes: Option<u64>,
     wanted: Vec<String>,
     peers: Peers,
     /// Where a chart of the ratios is written.
     chart: Option<PathBuf>,
+    /// A page whose part between two marks is replaced by the tables.
+    page: Option<PathBuf>,
     /// Workloads that have a unit are run at each of these; the others once.
     scales: Vec<usize>,
 }
 
+/// A workload at a scale, and what came of it.
+pub(crate) struct Race {
+    workload: &'static Workload,
+    scale: usize,
+    /// Made with the first round. Contexts of larger scales are not kept.
+    context: Option<TempDir>,
+    /// By contender.
+    samples: Vec<Vec<Sample>>,
+    /// How long the last round of cooperage and BuildKit took, with all that is not measured.
+    took: Duration,
+}
+
+/// All that a run has found out.
+pub(crate) struct Results {
+    contenders: Vec<(String, Role)>,
+    races: Vec<Race>,
+    floors: String,
+    failures: Vec<String>,
+}
+
 pub(crate) fn main(words: &[&str]) -> Result<(), Failure> {
+    let begin = Instant::now();
     let options = parse(words)?;
     let registries = Registries { target: Registry::start()?, other: Registry::start()? };
     bases::BUSYBOX.push(&registries.target)?;
-    let mut contenders = contenders(&options.binary, &registries, &options.peers)?;
+    let (mut contenders, failures) = contenders(&options.binary, &registries, &options.peers);
+    let mut results = Results {
+        contenders: contenders.iter().map(|c| (c.name(), c.role())).collect(),
+        races: Vec::new(),
+        floors: floors(&registries.target)?,
+        failures,
+    };
     let chosen = |w: &&Workload| options.wanted.is_empty() || options.wanted.iter().any(|name| name == w.name);
-    let mut table = String::from("| workload |");
-    for contender in &contenders {
-        write!(table, " {} |", contender.name())?;
-    }
-    table += "\n|---|";
-    table += &"---|".repeat(contenders.len());
-    table.push('\n');
-    let (mut units, mut bars) = (String::new(), Vec::new());
     for workload in WORKLOADS.iter().filter(chosen) {
         let scales: &[usize] = if workload.unit.is_some() { &options.scales } else { &[1] };
-        let mut series = Vec::new();
         for &scale in scales {
-            let samples = race(workload, scale, &mut contenders, &registries, options.rounds)?;
-            table += &row(workload, scale, &contenders, &samples);
-            eprintln!("{}", table.lines().last().unwrap_or_default());
-            bars.extend(bar(workload, scale, &contenders, &samples));
-            series.push((scale, samples));
+            let samples = contenders.iter().map(|_| Vec::new()).collect();
+            results.races.push(Race { workload, scale, context: None, samples, took: Duration::ZERO });
         }
-        units += &costs(workload, &contenders, &series);
-        units += &chains(workload, &contenders, &series);
     }
-    println!(
-        "{table}\nwall seconds, median of {} rounds; in brackets: ratio to BuildKit; processor seconds and peak memory of ours\n",
-        options.rounds
-    );
-    if !units.is_empty() {
-        println!("{units}");
+    // The usual scale first: where time runs out, the others are missing.
+    let mut order: Vec<usize> = (0..results.races.len()).collect();
+    order.sort_by_key(|number| results.races[*number].scale);
+    for number in order {
+        // Scales are about us and BuildKit.
+        let all = results.races[number].scale == 1;
+        let who = |role: Role| all || matches!(role, Role::Main | Role::Reference);
+        round(&mut results, number, 0, &mut contenders, &registries, &who);
+        report::write(&results, &options, begin.elapsed())?;
     }
-    println!("{}", floors(&registries.target)?);
-    if let Some(path) = &options.chart {
-        let names: Vec<String> = contenders.iter().map(|c| c.name()).collect();
-        let reference = contenders.iter().position(|c| c.is_reference()).unwrap_or(0);
-        std::fs::write(path, chart::svg(&names, reference, &bars))?;
+    let over = |took: Duration| {
+        let limit = options.minutes.map(|minutes| Duration::from_secs(minutes * 60));
+        limit.is_some_and(|limit| begin.elapsed() + took > limit)
+    };
+    for turn in 1..options.rounds {
+        let mut order: Vec<usize> = (0..results.races.len()).filter(|n| results.races[*n].scale == 1).collect();
+        order.sort_by_key(|number| results.races[*number].took);
+        for number in order {
+            if over(results.races[number].took) {
+                continue;
+            }
+            let who = |role: Role| !matches!(role, Role::Buildah(_));
+            let quick = results.races[number].took < Duration::from_secs(20);
+            let who = |role: Role| who(role) && (quick || role != Role::Mode || options.minutes.is_none());
+            round(&mut results, number, turn, &mut contenders, &registries, &who);
+            report::write(&results, &options, begin.elapsed())?;
+        }
     }
+    println!("{}", report::text(&results, &options, begin.elapsed()));
     Ok(())
 }
 
-/// What one more unit costs between neighbouring scales, in milliseconds: what is paid once a build is not in it.
-fn costs(workload: &Workload, contenders: &[Box<dyn Contender>], series: &[(usize, Vec<Vec<Sample>>)]) -> String {
-    let Some((unit, count)) = workload.unit else { return String::new() };
-    let mut text = String::new();
-    for pair in series.windows(2) {
-        let ((small, before), (large, after)) = (&pair[0], &pair[1]);
-        let _ = write!(text, "{}, one more {unit} between {small}x and {large}x:", workload.name);
-        for (number, contender) in contenders.iter().enumerate() {
-            let more = (wall(&after[number]) - wall(&before[number])) * 1000.0 / ((large - small) * count) as f64;
-            let _ = write!(text, " {} {more:.3} ms;", contender.name());
+/// One round of a workload: those of the builders who take part, one after the other.
+fn round(
+    results: &mut Results,
+    number: usize,
+    turn: usize,
+    contenders: &mut [Box<dyn Contender>],
+    registries: &Registries,
+    who: &dyn Fn(Role) -> bool,
+) {
+    let race = &mut results.races[number];
+    let (workload, scale) = (race.workload, race.scale);
+    if race.context.is_none() {
+        let made = tempfile::Builder::new().prefix("bench-").tempdir().map_err(Failure::from);
+        let made = made.and_then(|dir| (workload.make)(dir.path(), registries, scale).map(|()| dir));
+        match made {
+            Ok(dir) => race.context = Some(dir),
+            Err(error) => return results.failures.push(format!("{}: no context: {error}", label(workload, scale))),
         }
-        text.push('\n');
     }
-    text
+    let Some(context) = race.context.as_ref().map(|dir| dir.path().to_owned()) else { return };
+    race.took = Duration::ZERO;
+    for place in 0..contenders.len() {
+        let place = (place + turn) % contenders.len();
+        let contender = &mut contenders[place];
+        let role = contender.role();
+        if !who(role) {
+            continue;
+        }
+        let begin = Instant::now();
+        match once(workload, scale, &context, contender.as_mut(), registries, &format!("{place}-{turn}")) {
+            Ok(sample) => {
+                eprintln!("{} {turn} {}: {:.2} s", label(workload, scale), contender.name(), sample.wall);
+                race.samples[place].push(sample);
+            }
+            Err(error) => {
+                let text = format!("{}, {}: {error}", label(workload, scale), contender.name());
+                eprintln!("{text}");
+                results.failures.push(text);
+            }
+        }
+        if matches!(role, Role::Main | Role::Reference) {
+            race.took += begin.elapsed();
+        }
+    }
+    if scale > 1 {
+        race.context = None;
+    }
+    for contender in contenders.iter_mut() {
+        if let Err(error) = contender.tidy() {
+            results.failures.push(format!("{} cannot remove what it left: {error}", contender.name()));
+        }
+    }
+    if let Err(error) = registries.target.forget("bench") {
+        results.failures.push(format!("the registry keeps what was pushed: {error}"));
+    }
 }
 
-/// How much longer a build takes than its longest chain of steps.
-fn chains(workload: &Workload, contenders: &[Box<dyn Contender>], series: &[(usize, Vec<Vec<Sample>>)]) -> String {
-    let (Some(chain), Some((_, samples))) = (workload.chain, series.first()) else { return String::new() };
-    let mut text = format!("{}, times its longest chain ({chain} s):", workload.name);
-    for (contender, list) in contenders.iter().zip(samples) {
-        let _ = write!(text, " {} {:.2};", contender.name(), wall(list) / chain);
-    }
-    text + "\n"
-}
-
-/// A row of the chart: wall time as a multiple of the reference's.
-fn bar(
+/// One build, after what comes before it, and a look at the image.
+fn once(
     workload: &Workload,
     scale: usize,
-    contenders: &[Box<dyn Contender>],
-    samples: &[Vec<Sample>],
-) -> Option<(String, Vec<f64>)> {
-    let reference = contenders.iter().position(|c| c.is_reference()).map(|number| wall(&samples[number]))?;
-    let times = if scale == 1 { String::new() } else { format!(" {scale}x") };
-    Some((format!("{}{times}", workload.name), samples.iter().map(|list| wall(list) / reference).collect()))
+    context: &Path,
+    contender: &mut dyn Contender,
+    registries: &Registries,
+    turn: &str,
+) -> Result<Sample, Failure> {
+    let target = &registries.target;
+    let name = format!("bench/{}-{scale}-{turn}:latest", workload.name);
+    let warm = target.reference(&format!("bench/warm-{}-{turn}:latest", workload.name));
+    let place = target.reference(&format!("bench/cache-{}-{turn}:latest", workload.name));
+    contender.reset(registries)?;
+    let mut cache = Cache::None;
+    match workload.start {
+        Start::Cold => {}
+        Start::Warm => drop(contender.build(context, &warm, &Cache::None)?),
+        Start::Cache => {
+            contender.build(context, &warm, &Cache::To(place.clone()))?;
+            contender.reset(registries)?;
+            cache = Cache::From(place);
+        }
+    }
+    (workload.touch)(context, turn)?;
+    let sample = contender.build(context, &target.reference(&name), &cache)?;
+    let image = testkit::Image::from_registry(target, &name)?;
+    (workload.check)(&image, context, scale).map_err(|text| format!("the image is wrong: {text}"))?;
+    Ok(sample)
 }
 
-fn wall(list: &[Sample]) -> f64 {
-    median(list.iter().map(|sample| sample.wall).collect())
+/// The name of a workload at a scale.
+fn label(workload: &Workload, scale: usize) -> String {
+    if scale == 1 { workload.name.to_owned() } else { format!("{} {scale}x", workload.name) }
+}
+
+/// The release build: cargo puts it below the name of its target here.
+fn binary() -> PathBuf {
+    let directory = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let places = ["x86_64-unknown-linux-gnu/release/cooperage", "release/cooperage"].map(|name| directory.join(name));
+    let found = places.iter().find(|path| path.exists());
+    found.unwrap_or(&places[0]).clone()
 }
 
 fn parse(words: &[&str]) -> Result<Options, Failure> {
     let mut options = Options {
-        binary: "target/release/cooperage".into(),
-        rounds: 5,
+        binary: binary(),
+        rounds: 3,
+        minutes: None,
         wanted: Vec::new(),
-        peers: Peers { ours: vec![None], buildah: true, buildkitd: None },
+        peers: Peers { ours: vec!["auto".to_owned()], buildah: true, buildkitd: None },
         chart: None,
+        page: None,
         scales: vec![1],
     };
     let mut words = words.iter();
@@ -129,13 +229,16 @@ fn parse(words: &[&str]) -> Result<Options, Failure> {
         match *word {
             "--binary" => options.binary = value()?.into(),
             "--rounds" => options.rounds = value()?.parse()?,
+            "--minutes" => options.minutes = Some(value()?.parse()?),
             "--scales" => options.scales = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--no-buildah" => options.peers.buildah = false,
             "--buildkitd" => options.peers.buildkitd = Some(value()?.to_string()),
             "--chart" => options.chart = Some(value()?.into()),
-            "--ours" => {
-                let name = |name: &str| (name != "auto").then(|| name.to_owned());
-                options.peers.ours = value()?.split(',').map(name).collect();
+            "--page" => options.page = Some(value()?.into()),
+            "--ours" => options.peers.ours = value()?.split(',').map(str::to_owned).collect(),
+            "--all" => {
+                options.peers.ours = ["auto", "tree", "chroot", "intercept"].map(str::to_owned).to_vec();
+                options.scales = vec![1, 2, 4];
             }
             name if WORKLOADS.iter().any(|w| w.name == name) => options.wanted.push(name.to_owned()),
             other => {
@@ -144,60 +247,17 @@ fn parse(words: &[&str]) -> Result<Options, Failure> {
             }
         }
     }
+    if let Some(mode) = options
+        .peers
+        .ours
+        .iter()
+        .find(|mode| !["auto", "tree", "namespaces", "chroot", "intercept"].contains(&mode.as_str()))
+    {
+        return Err(format!("{mode} is nothing of ours; there are auto, tree, namespaces, chroot and intercept").into());
+    }
     options.binary = std::path::absolute(&options.binary)?;
     if !options.binary.exists() {
         return Err(format!("{}: build it first, with cargo build --release", options.binary.display()).into());
     }
     Ok(options)
-}
-
-/// Rounds of one workload: every builder in each, starting with another one each time.
-fn race(
-    workload: &Workload,
-    scale: usize,
-    contenders: &mut [Box<dyn Contender>],
-    registries: &Registries,
-    rounds: usize,
-) -> Result<Vec<Vec<Sample>>, Failure> {
-    let mut samples: Vec<Vec<Sample>> = contenders.iter().map(|_| Vec::new()).collect();
-    let context = tempfile::Builder::new().prefix("bench-").tempdir()?;
-    (workload.make)(context.path(), registries, scale)?;
-    for round in 0..rounds {
-        for turn in 0..contenders.len() {
-            let number = (turn + round) % contenders.len();
-            let contender = &mut contenders[number];
-            contender.reset(registries)?;
-            let name = format!("bench/{}-{scale}-{number}-{round}:latest", workload.name);
-            for warm in 0..workload.warm_ups {
-                contender.build(
-                    context.path(),
-                    &registries.target.reference(&format!("bench/warm-{number}-{round}-{warm}")),
-                )?;
-            }
-            (workload.touch)(context.path(), &format!("{number}-{round}"))?;
-            let sample = contender.build(context.path(), &registries.target.reference(&name))?;
-            let image = testkit::Image::from_registry(&registries.target, &name)?;
-            (workload.check)(&image, scale)
-                .map_err(|text| format!("{}, {}: {text}", contender.name(), workload.name))?;
-            eprintln!("{} {scale}x {round} {}: {:.2} s", workload.name, contender.name(), sample.wall);
-            samples[number].push(sample);
-        }
-    }
-    Ok(samples)
-}
-
-fn row(workload: &Workload, scale: usize, contenders: &[Box<dyn Contender>], samples: &[Vec<Sample>]) -> String {
-    let reference = contenders.iter().position(|c| c.is_reference()).map(|number| wall(&samples[number]));
-    let times = if scale == 1 { String::new() } else { format!(" {scale}x") };
-    let mut line = format!("| {}{times} |", workload.name);
-    for list in samples {
-        let seconds = wall(list);
-        let ratio = reference.map_or_else(String::new, |reference| format!(" ({:.2})", seconds / reference));
-        let memory = list.iter().filter_map(|sample| sample.peak).max();
-        let memory = memory.map_or_else(String::new, |bytes| format!(" {} MB", bytes / 1_000_000));
-        let cpu: Vec<f64> = list.iter().filter_map(|sample| sample.cpu).collect();
-        let cpu = if cpu.is_empty() { String::new() } else { format!(" cpu {:.2}", median(cpu)) };
-        let _ = write!(line, " {seconds:.2}{ratio}{cpu}{memory} |");
-    }
-    line + "\n"
 }

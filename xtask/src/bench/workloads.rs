@@ -20,50 +20,89 @@ pub(super) struct Workload {
     pub(super) make: fn(&Path, &Registries, usize) -> Result<(), Failure>,
     /// What there is more of at a larger scale, and how many of it at scale one; `None` where size is not the question.
     pub(super) unit: Option<(&'static str, usize)>,
-    /// Builds that are not measured, before the one that is.
-    pub(super) warm_ups: usize,
+    /// What is built, in the words of the page.
+    pub(super) what: &'static str,
+    /// What is there when the build begins that is measured.
+    pub(super) start: Start,
+    /// The most that the wall time may be, as a multiple of BuildKit's, on overlayfs.
+    pub(super) most: f64,
     /// What changes between the warm-up and the build that is measured; the text differs in every run.
     pub(super) touch: fn(&Path, &str) -> Result<(), Failure>,
     /// Seconds that the longest chain of steps sleeps: no builder can be faster.
     pub(super) chain: Option<f64>,
     /// Whether the pushed image holds what it should.
-    pub(super) check: fn(&Image, usize) -> Result<(), Failure>,
+    pub(super) check: fn(&Image, &Path, usize) -> Result<(), Failure>,
 }
+
+/// What a build starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Nothing was ever built here.
+    Cold,
+    /// The same was built once.
+    Warm,
+    /// The same was built once and exported to a cache in the registry; since then all local state is gone.
+    Cache,
+}
+
+const NOOP: Workload = Workload {
+    name: "noop",
+    make: application,
+    unit: None,
+    what: "three stages, nothing changed",
+    start: Start::Warm,
+    most: 0.5,
+    touch: nothing,
+    chain: None,
+    check: has_application,
+};
+
+const EDIT: Workload = Workload {
+    name: "edit",
+    make: application,
+    unit: None,
+    what: "the same, one of 300 source files changed",
+    start: Start::Warm,
+    most: 0.5,
+    touch: edit,
+    chain: None,
+    check: has_application,
+};
 
 const COPY_ONLY: Workload = Workload {
     name: "copyonly",
     make: copy_only,
     unit: None,
-    warm_ups: 0,
+    what: "a base of 240 MB, COPY of one program; the base in the same registry",
+    start: Start::Cold,
+    most: 0.2,
     touch: nothing,
     chain: None,
     check: has_program,
 };
 
 pub(super) const WORKLOADS: &[Workload] = &[
+    NOOP,
     Workload {
-        name: "noop",
-        make: application,
-        unit: None,
-        warm_ups: 1,
-        touch: nothing,
-        chain: None,
-        check: has_application,
+        name: "noop-cache",
+        what: "the same, with nothing but a cache in the registry left",
+        start: Start::Cache,
+        ..NOOP
     },
+    EDIT,
     Workload {
-        name: "edit",
-        make: application,
-        unit: None,
-        warm_ups: 1,
-        touch: edit,
-        chain: None,
-        check: has_application,
+        name: "edit-cache",
+        what: "the same, with nothing but a cache in the registry left",
+        start: Start::Cache,
+        ..EDIT
     },
     Workload {
         name: "steps",
         make: steps,
         unit: Some(("RUN step", 30)),
-        warm_ups: 0,
+        what: "30 small RUN on Debian",
+        start: Start::Cold,
+        most: 0.3,
         touch: nothing,
         chain: None,
         check: has_steps,
@@ -72,18 +111,28 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "smallfiles",
         make: small_files,
         unit: Some(("file", 30_000)),
-        warm_ups: 0,
+        what: "a RUN that makes 30,000 files, one that removes 5,000 and changes 2,000",
+        start: Start::Cold,
+        most: 0.5,
         touch: nothing,
         chain: None,
         check: has_small_files,
     },
     COPY_ONLY,
-    Workload { name: "copyonly-other", make: copy_only_other, ..COPY_ONLY },
+    Workload {
+        name: "copyonly-other",
+        make: copy_only_other,
+        what: "the same, the base in another registry",
+        most: 0.5,
+        ..COPY_ONLY
+    },
     Workload {
         name: "bigcopy",
         make: big_copy,
         unit: None,
-        warm_ups: 0,
+        what: "1 GiB in 16 files and 10,000 small ones",
+        start: Start::Cold,
+        most: 0.6,
         touch: nothing,
         chain: None,
         check: has_big_copy,
@@ -92,7 +141,9 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "packages",
         make: packages,
         unit: None,
-        warm_ups: 0,
+        what: "`dpkg -i` of twelve packages of 250 files",
+        start: Start::Cold,
+        most: 0.75,
         touch: nothing,
         chain: None,
         check: has_packages,
@@ -101,7 +152,9 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "bigcontext",
         make: big_context,
         unit: Some(("file", 100_000)),
-        warm_ups: 0,
+        what: "100,000 files of which `.dockerignore` leaves 1 %",
+        start: Start::Cold,
+        most: 0.4,
         touch: nothing,
         chain: None,
         check: has_big_context,
@@ -110,7 +163,9 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "parallel",
         make: parallel,
         unit: None,
-        warm_ups: 0,
+        what: "four stages that sleep for 2 s, and a merge",
+        start: Start::Cold,
+        most: 1.0,
         touch: nothing,
         chain: Some(2.0),
         check: has_parallel,
@@ -119,7 +174,9 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "unpack",
         make: unpack,
         unit: None,
-        warm_ups: 0,
+        what: "a base of 60,000 files and 1.2 GB in 8 layers, `RUN true`",
+        start: Start::Cold,
+        most: 0.5,
         touch: nothing,
         chain: None,
         check: has_unpacked,
@@ -181,8 +238,16 @@ fn edit(context: &Path, text: &str) -> Result<(), Failure> {
     put(context, "src/file150.js", text)
 }
 
-fn has_application(image: &Image, _: usize) -> Result<(), Failure> {
-    expect(image, &["app/modules/lock", "app/bundle"])
+/// The bundle is made of the sources as they are now.
+fn has_application(image: &Image, context: &Path, _: usize) -> Result<(), Failure> {
+    let mut command = std::process::Command::new("sh");
+    let sum = testkit::run(command.args(["-c", "cat src/* | sha256sum"]).env("LC_ALL", "C").current_dir(context))?;
+    let sum = String::from_utf8_lossy(&sum.stdout);
+    expect(image, &["app/modules/lock", "app/bundle"])?;
+    match &image.files()?["app/bundle"].sha256 {
+        Some(found) if sum.starts_with(found.trim_start_matches("sha256:")) => Ok(()),
+        found => Err(format!("the bundle is {found:?}, not {sum}").into()),
+    }
 }
 
 fn debian(registries: &Registries) -> Result<(), Failure> {
@@ -200,7 +265,7 @@ fn steps(context: &Path, registries: &Registries, scale: usize) -> Result<(), Fa
     put(context, "Dockerfile", text)
 }
 
-fn has_steps(image: &Image, scale: usize) -> Result<(), Failure> {
+fn has_steps(image: &Image, _: &Path, scale: usize) -> Result<(), Failure> {
     expect(image, &["step0", &format!("step{}", 30 * scale - 1)])
 }
 
@@ -215,7 +280,7 @@ fn small_files(context: &Path, _: &Registries, scale: usize) -> Result<(), Failu
     put(context, "Dockerfile", text)
 }
 
-fn has_small_files(image: &Image, scale: usize) -> Result<(), Failure> {
+fn has_small_files(image: &Image, _: &Path, scale: usize) -> Result<(), Failure> {
     let files = image.files()?;
     let count = files.keys().filter(|path| path.starts_with("d/")).count();
     if count == scale * 250 * 101 && files[&format!("d/{}/5", 60 * scale)].mode == "0600" {
@@ -242,7 +307,7 @@ fn on_large_base(context: &Path, registry: &Registry) -> Result<(), Failure> {
     put(context, "program", half_random(7, 5_000_000))
 }
 
-fn has_program(image: &Image, _: usize) -> Result<(), Failure> {
+fn has_program(image: &Image, _: &Path, _: usize) -> Result<(), Failure> {
     expect(image, &["usr/local/bin/program", "usr/bin/gcc"])
 }
 
@@ -258,7 +323,7 @@ fn big_copy(context: &Path, _: &Registries, _: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-fn has_big_copy(image: &Image, _: usize) -> Result<(), Failure> {
+fn has_big_copy(image: &Image, _: &Path, _: usize) -> Result<(), Failure> {
     expect(image, &["data/big/15", "data/small/99/9999"])
 }
 
@@ -290,7 +355,7 @@ fn packages(context: &Path, registries: &Registries, _: usize) -> Result<(), Fai
     Ok(())
 }
 
-fn has_packages(image: &Image, _: usize) -> Result<(), Failure> {
+fn has_packages(image: &Image, _: &Path, _: usize) -> Result<(), Failure> {
     expect(image, &["usr/share/bench0/0/0", "usr/share/bench11/9/249", "var/lib/dpkg/info/bench11.list"])
 }
 
@@ -305,7 +370,7 @@ fn big_context(context: &Path, _: &Registries, scale: usize) -> Result<(), Failu
     Ok(())
 }
 
-fn has_big_context(image: &Image, scale: usize) -> Result<(), Failure> {
+fn has_big_context(image: &Image, _: &Path, scale: usize) -> Result<(), Failure> {
     let count = image.files()?.values().filter(|facts| facts.kind == testkit::Kind::File).count();
     // A hundredth of the files, the Dockerfile and .dockerignore.
     if count == 1000 * scale + 2 { Ok(()) } else { Err(format!("{count} files").into()) }
@@ -323,7 +388,7 @@ fn parallel(context: &Path, _: &Registries, _: usize) -> Result<(), Failure> {
     put(context, "Dockerfile", text)
 }
 
-fn has_parallel(image: &Image, _: usize) -> Result<(), Failure> {
+fn has_parallel(image: &Image, _: &Path, _: usize) -> Result<(), Failure> {
     expect(image, &["a", "b", "c", "d"])
 }
 
@@ -350,6 +415,6 @@ fn unpack(context: &Path, registries: &Registries, _: usize) -> Result<(), Failu
     put(context, "Dockerfile", "FROM large\nRUN true\n")
 }
 
-fn has_unpacked(image: &Image, _: usize) -> Result<(), Failure> {
+fn has_unpacked(image: &Image, _: &Path, _: usize) -> Result<(), Failure> {
     if image.layer_count() >= 9 { Ok(()) } else { Err(format!("{} layers", image.layer_count()).into()) }
 }
