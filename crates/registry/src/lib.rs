@@ -35,3 +35,4 @@ pub use credentials::{Credential, CredentialSources, Credentials, Secret};
 pub use error::{Error, ErrorKind, RegistryMessage};
 pub use options::{ClientCertificate, ClientOptions, Mirror, ProxyVariables, RetryPolicy, Timeouts, TrustStore};
 pub use plain::http_client;
+pub use tls::tls_config;

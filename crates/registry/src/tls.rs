@@ -1,16 +1,19 @@
 //! Whom a TLS connection trusts.
 //!
 //! The system's certificates are read here rather than by a platform verifier, because a container
-//! image often has none: then Mozilla's roots, which are built in, stand in. The provider of the
-//! cryptography (ring) is passed to each configuration, so nothing depends on a global default.
+//! image often has none: then Mozilla's roots, which are built in, stand in. They are read with the first
+//! handshake: parsing a hundred and fifty certificates takes longer than a build that has nothing to do, and
+//! a registry on loopback needs none. The provider of the cryptography (ring) is passed to each
+//! configuration, so nothing depends on a global default.
 use crate::{ClientCertificate, Error, ErrorKind, TrustStore};
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Where distributions keep all certificates in one file.
 const BUNDLES: [&str; 6] = [
@@ -36,8 +39,51 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         .map_err(|e| format!("{} is no PEM file: {e}", path.display()))
 }
 
-/// Reads the trusted roots once.
-pub(crate) fn roots(trust: &TrustStore) -> Result<Arc<RootCertStore>, Error> {
+/// The certificates that are trusted, read when they are needed.
+#[derive(Debug)]
+pub(crate) struct Roots {
+    trust: TrustStore,
+    verifier: OnceLock<Result<Arc<WebPkiServerVerifier>, String>>,
+}
+
+/// The trusted roots. What the user named is looked at now, so that a mistake is told before anything is done.
+pub(crate) fn roots(trust: &TrustStore) -> Result<Arc<Roots>, Error> {
+    if let Some(file) = &trust.system_file {
+        std::fs::File::open(file)
+            .map_err(|e| option_error(format!("SSL_CERT_FILE: cannot read {}: {e}", file.display())))?;
+    }
+    add_extra(trust, &mut RootCertStore::empty())?;
+    Ok(Arc::new(Roots { trust: trust.clone(), verifier: OnceLock::new() }))
+}
+
+/// A configuration that trusts these certificates, for HTTP/1.1: of other clients than this crate's.
+///
+/// # Errors
+/// Where a certificate file that the user named cannot be read.
+pub fn tls_config(trust: &TrustStore) -> Result<ClientConfig, Error> {
+    config(roots(trust)?, true, false, None)
+}
+
+/// The certificates of `--registry-ca`.
+fn add_extra(trust: &TrustStore, store: &mut RootCertStore) -> Result<(), Error> {
+    for file in &trust.extra {
+        let found = certificates(file).map_err(|why| option_error(format!("registry CA: {why}")))?;
+        if found.is_empty() {
+            return Err(option_error(format!("registry CA: {} holds no certificate", file.display())).or_hint(|| {
+                Some("give a PEM file with a BEGIN CERTIFICATE block: the CA's certificate, not a key".to_owned())
+            }));
+        }
+        for certificate in found {
+            store
+                .add(certificate)
+                .map_err(|e| option_error(format!("registry CA: a certificate in {}: {e}", file.display())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads all of them.
+fn read(trust: &TrustStore) -> Result<RootCertStore, Error> {
     let mut store = RootCertStore::empty();
     let given = trust.system_file.is_some() || !trust.system_dirs.is_empty();
     let files: Vec<PathBuf> = match (&trust.system_file, given) {
@@ -73,25 +119,13 @@ pub(crate) fn roots(trust: &TrustStore) -> Result<Arc<RootCertStore>, Error> {
     if store.is_empty() && !given {
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    for file in &trust.extra {
-        let found = certificates(file).map_err(|why| option_error(format!("registry CA: {why}")))?;
-        if found.is_empty() {
-            return Err(option_error(format!("registry CA: {} holds no certificate", file.display())).or_hint(|| {
-                Some("give a PEM file with a BEGIN CERTIFICATE block: the CA's certificate, not a key".to_owned())
-            }));
-        }
-        for certificate in found {
-            store
-                .add(certificate)
-                .map_err(|e| option_error(format!("registry CA: a certificate in {}: {e}", file.display())))?;
-        }
-    }
-    Ok(Arc::new(store))
+    add_extra(trust, &mut store)?;
+    Ok(store)
 }
 
 /// A configuration: with `verify` off, any certificate does.
 pub(crate) fn config(
-    roots: Arc<RootCertStore>,
+    roots: Arc<Roots>,
     verify: bool,
     http2: bool,
     own: Option<&ClientCertificate>,
@@ -100,11 +134,9 @@ pub(crate) fn config(
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|e| option_error(e.to_string()))?;
-    let builder = if verify {
-        builder.with_root_certificates(roots)
-    } else {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-    };
+    let verifier: Arc<dyn ServerCertVerifier> =
+        if verify { Arc::new(Trusted { roots, provider }) } else { Arc::new(Anyone(provider)) };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match own {
         None => builder.with_no_client_auth(),
         Some(own) => {
@@ -118,6 +150,57 @@ pub(crate) fn config(
     };
     config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(config)
+}
+
+/// Accepts what the roots vouch for, as WebPKI has it.
+#[derive(Debug)]
+struct Trusted {
+    roots: Arc<Roots>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Trusted {
+    fn verifier(&self) -> Result<&WebPkiServerVerifier, rustls::Error> {
+        let made = self.roots.verifier.get_or_init(|| {
+            let store = read(&self.roots.trust).map_err(|e| e.to_string())?;
+            WebPkiServerVerifier::builder_with_provider(Arc::new(store), self.provider.clone())
+                .build()
+                .map_err(|e| e.to_string())
+        });
+        made.as_deref().map_err(|why| rustls::Error::General(why.clone()))
+    }
+}
+
+impl ServerCertVerifier for Trusted {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.verifier()?.verify_server_cert(certificate, intermediates, name, ocsp, now)
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// Accepts any certificate, for registries that the user calls insecure. Signatures are still checked:

@@ -12,7 +12,6 @@ use crate::{ClientOptions, Error, ErrorKind, Timeouts, tls};
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Body, Method, Response, StatusCode, Url};
-use rustls::RootCertStore;
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
@@ -169,7 +168,7 @@ pub(crate) enum Trust {
 pub(crate) struct Transport {
     pub(crate) driver: Driver,
     pub(crate) timeouts: Timeouts,
-    roots: Arc<RootCertStore>,
+    roots: Arc<tls::Roots>,
     options: Arc<ClientOptions>,
     proxies: Proxies,
     resolver: Resolver,

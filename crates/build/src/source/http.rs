@@ -4,7 +4,6 @@
 //! time of the file is `Last-Modified`, or the epoch where the server says nothing: the moment of
 //! the download never reaches an image. Credentials go to the host of the URL alone.
 mod post;
-mod tls;
 
 pub use post::PostError;
 
@@ -183,7 +182,7 @@ impl HttpClient {
             .timeout(Duration::from_secs(60))
             .redirect(reqwest::redirect::Policy::limited(10))
             .no_proxy()
-            .tls_backend_preconfigured(tls::config(trust)?);
+            .tls_backend_preconfigured(registry::tls_config(trust).map_err(|e| HttpError::Setup(e.to_string()))?);
         let no_proxy = proxy.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
         let mut add = |url: &Option<String>, make: fn(&str) -> reqwest::Result<reqwest::Proxy>| {
             let Some(url) = url else { return Ok(()) };
