@@ -95,7 +95,7 @@ fn a_mirror_without_a_host() {
 fn a_registry_ca_that_does_not_exist() {
     insta::assert_snapshot!(Case::new().run("build --progress quiet --registry-ca nope.pem ."), @r#"
     exit 2
-    error: cannot set up HTTPS: cannot read DIR/nope.pem: No such file or directory (os error 2)
+    error: cannot set up HTTPS: registry CA: cannot read DIR/nope.pem: No such file or directory (os error 2)
     "#);
 }
 
