@@ -108,12 +108,15 @@ fn no_device(fd: usize) -> R {
     Ok(fd)
 }
 
-/// Opens a file that is there, without room for a path; `None` where it takes more.
+/// Opens a file, or makes one of which nothing has to be remembered, without room for a path; `None` where it takes more.
 #[inline]
-pub fn quick_open(dir: i32, path: usize, flags: u32) -> Option<R> {
-    if flags & (O_CREAT | O_TMPFILE_BIT | O_PATH) != 0
-        || !perms::is_superuser()
-        || table().header().fifos.load(Relaxed) != 0
+pub fn quick_open(dir: i32, path: usize, flags: u32, mode: u32) -> Option<R> {
+    if flags & (O_TMPFILE_BIT | O_PATH) != 0 || !perms::is_superuser() || table().header().fifos.load(Relaxed) != 0 {
+        return None;
+    }
+    let mode = if flags & O_CREAT == 0 { 0 } else { mode & 0o7777 & !creds().umask };
+    if flags & O_CREAT != 0
+        && (mode & 0o6600 != 0o600 || !is_plain() || table().header().setgid_dirs.load(Relaxed) != 0)
     {
         return None;
     }
@@ -122,7 +125,7 @@ pub fn quick_open(dir: i32, path: usize, flags: u32) -> Option<R> {
     if bytes.is_empty() || bytes.ends_with(b"status") || paths::mount_of(bytes).is_some() {
         return None;
     }
-    match paths::open_fast(dir, path, flags, 0) {
+    match paths::open_fast(dir, path, flags, mode) {
         Err(errno) if paths::wants_walk(errno) => None,
         other => Some(other.and_then(no_device)),
     }

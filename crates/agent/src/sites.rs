@@ -20,7 +20,7 @@ use crate::sys::{
     AT_FDCWD, AT_SYMLINK_NOFOLLOW, Fd, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE, O_CLOEXEC, O_RDONLY, PROT_EXEC,
     PROT_READ, PROT_WRITE, R, call, encode, openat, statx,
 };
-use crate::{creds, filter, names, signals, stat};
+use crate::{attrs, creds, filter, names, signals, stat};
 
 /// Traps after which a site is worth its patch: finding its mapping costs about as much as 20 of them.
 const ENOUGH: u32 = 48;
@@ -250,8 +250,11 @@ fn quick(nr: u32, a: &[usize; 6]) -> Option<R> {
         nr::LSTAT => stat::quick_stat(AT_FDCWD, a[0], a[1], AT_SYMLINK_NOFOLLOW),
         nr::STAT => stat::quick_stat(AT_FDCWD, a[0], a[1], 0),
         nr::FSTAT => Some(stat::sys_fstat(a[0] as i32, a[1])),
-        nr::OPENAT => names::quick_open(a[0] as i32, a[1], a[2] as u32),
-        nr::OPEN => names::quick_open(AT_FDCWD, a[0], a[1] as u32),
+        nr::OPENAT => names::quick_open(a[0] as i32, a[1], a[2] as u32, a[3] as u32),
+        nr::OPEN => names::quick_open(AT_FDCWD, a[0], a[1] as u32, a[2] as u32),
+        nr::FCHMOD => attrs::quick_fchmod(a[0] as i32, a[1] as u32),
+        nr::FCHOWN => attrs::quick_fchown(a[0] as i32, a[1] as u32, a[2] as u32),
+        nr::UTIMENSAT => attrs::quick_utimensat(a[0] as i32, a[1], a[2], a[3] as u32),
         nr::GETUID | nr::GETEUID | nr::GETGID | nr::GETEGID => Some(creds::sys_ids(nr, *a)),
         _ => None,
     }

@@ -112,6 +112,42 @@ static void answers_do_not_change(void) {
     close(dir);
 }
 
+/* As tar and cp make files: the plain ones take the short way, the others must not. */
+static void files_are_made_as_asked(void) {
+    struct stat st;
+    struct timespec times[2] = {{0, UTIME_OMIT}, {1000, 7}};
+    int pipe_end[2];
+    CHECK(pipe(pipe_end) == 0);
+    for (int i = 0; i < OFTEN; i++) {
+        int mode = (int[]){0644, 0600, 0755, 0444, 04755, 02755, 0, 0707}[i % 8];
+        int fd = open("tarred", O_CREAT | O_EXCL | O_WRONLY, 0600);
+        CHECK(fd >= 0 && fstat(fd, &st) == 0 && (st.st_mode & 07777) == 0600 && st.st_uid == 0);
+        CHECK(open("tarred", O_CREAT | O_EXCL | O_WRONLY, 0600) == -1 && errno == EEXIST);
+        CHECK(open("tarred/x", O_CREAT | O_WRONLY, 0600) == -1 && errno == ENOTDIR);
+        CHECK(open("none/x", O_CREAT | O_WRONLY, 0600) == -1 && errno == ENOENT);
+        CHECK(futimens(fd, times) == 0 && fchown(fd, 0, 0) == 0);
+        if (i % 3 == 0) CHECK(fchown(fd, 5, 6) == 0 && fstat(fd, &st) == 0 && st.st_uid == 5 && st.st_gid == 6);
+        CHECK(fchmod(fd, mode) == 0 && fstat(fd, &st) == 0 && (st.st_mode & 07777) == mode && st.st_mtim.tv_sec == 1000);
+        if (i % 2 == 0) {
+            CHECK(fchown(fd, 0, 0) == 0 && fstat(fd, &st) == 0 && st.st_uid == 0 && st.st_gid == 0);
+            CHECK((st.st_mode & 07777) == (mode & 01777));
+        }
+        CHECK(fchmod(fd, 0640) == 0 && fstat(fd, &st) == 0 && (st.st_mode & 07777) == 0640);
+        CHECK(close(fd) == 0 && unlink("tarred") == 0);
+        CHECK(fchmod(fd, 0644) == -1 && errno == EBADF);
+        CHECK(fchown(fd, 0, 0) == -1 && errno == EBADF);
+        CHECK(futimens(fd, times) == -1 && errno == EBADF);
+        fd = open("shared", O_CREAT | O_RDWR, 0666);
+        CHECK(fd >= 0 && fstat(fd, &st) == 0 && (st.st_mode & 0777) == 0644 && close(fd) == 0);
+        fd = open("dangling", O_CREAT | O_WRONLY, 0644);
+        CHECK(fd >= 0 && close(fd) == 0 && unlink("target") == 0);
+        fd = open("/", O_RDONLY | O_DIRECTORY);
+        CHECK(fchmod(fd, 0711) == 0 && fstat(fd, &st) == 0 && (st.st_mode & 0777) == 0711 && fchmod(fd, 0755) == 0);
+        CHECK(close(fd) == 0 && (fd = open("n", O_PATH | O_CREAT, 0)) == -1 && errno == ENOENT);
+        CHECK(fchmod(pipe_end[0], 0600) == 0);
+    }
+}
+
 static volatile int alarms;
 static void alarmed(int signal) {
     (void)signal;
@@ -196,6 +232,8 @@ int main(int argc, char **argv) {
     CHECK(symlink("file", "link") == 0 && symlink("/etc/passwd", "absolute") == 0);
     registers_are_kept();
     answers_do_not_change();
+    CHECK(symlink("target", "dangling") == 0);
+    files_are_made_as_asked();
     signals_come_at_any_time();
     threads_share_the_sites();
     children_have_them_too();
