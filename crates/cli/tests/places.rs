@@ -3,8 +3,10 @@
 //!
 //! The contexts (`tests/pods/contexts`) exercise RUN: owners, modes, links, mounts, maintainer scripts. Each is built in
 //! every place; files, owners, modes, links, attributes and configs are compared, times are not. (Layers need not be equal
-//! to the byte: a tree sees that a file changed when one of its hard links goes, and writes it once more.) A pod must be as
-//! it was outside of the store and the workspace, and a step must not reach what belongs to its builder. Needs root.
+//! to the byte: a tree sees that a file changed when one of its hard links goes, and writes it once more.) The applications
+//! of `examples/` are built in every place too, with packages from the network; `APPLICATION=c-scratch` builds one alone. A
+//! pod must be as it was outside of the store and the workspace, and a step must not reach what belongs to its builder.
+//! Needs root.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +14,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
-use testkit::{Image, Overlay, Pod, PodKind, PodSpec, Registry, bases, compare, pod};
+use testkit::bases::{self, Base};
+use testkit::{Image, Overlay, Pod, PodKind, PodSpec, Registry, compare, pod};
 
 const TOOLS: &[(&str, &str)] = &[
     ("docker-registry", "docker-registry"),
@@ -25,6 +28,21 @@ const TOOLS: &[(&str, &str)] = &[
 
 /// The contexts, and what their builds get besides.
 const CONTEXTS: [&str; 4] = ["identities", "files", "mounts", "package"];
+
+/// Real applications of `examples/`, and the base of each.
+const APPLICATIONS: [(&str, &Base); 4] = [
+    ("node-service", &bases::NODE),
+    ("python-service", &bases::PYTHON),
+    ("c-scratch", &bases::GCC),
+    ("debian-tools", &bases::DEBIAN),
+];
+
+/// Files of the applications that hold times or inode numbers, by a part of their path, so that two builds in one place
+/// differ as well.
+const TIMED: &[&str] = &["/var/log/", "/var/cache/ldconfig/aux-cache", "/__pycache__/", "/var/lib/apt/extended_states"];
+
+/// The machine's bundle of certificates, for steps that reach the network through its proxy.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// An ordinary user of a machine: no name, no subordinate ids.
 const USER: u32 = 4321;
@@ -67,17 +85,43 @@ impl World {
     /// The words of a build; `at` is where the shared files are seen, `out` where the image goes.
     fn build(&self, context: &str, at: &Path, store: &Path, out: &Path) -> Vec<String> {
         let path = |path: &Path| path.display().to_string();
-        vec![
+        let mut words = vec![
             path(&at.join("cooperage")),
             "build".to_owned(),
             "--progress=plain".to_owned(),
             format!("--root={}", path(store)),
             format!("--registry-mirror=docker.io={}", self.registry.url()),
-            format!("--secret=id=token,src={}", path(&at.join("token"))),
             format!("--output=type=oci,dest={}", path(out)),
             path(&at.join("contexts").join(context)),
-        ]
+        ];
+        match APPLICATIONS.iter().find(|(name, _)| *name == context) {
+            Some((_, base)) => {
+                words.extend([format!("--build-arg=BASE={}", base.name), "--http-proxy".to_owned()]);
+                words.extend(Path::new(CERTIFICATES).exists().then(|| format!("--host-ca={CERTIFICATES}")));
+            }
+            None => words.push(format!("--secret=id=token,src={}", path(&at.join("token")))),
+        }
+        words
     }
+
+    /// The applications among the contexts, their bases in the registry.
+    fn with_applications(self) -> Self {
+        for (name, base) in APPLICATIONS {
+            let source = testkit::repository().join("examples").join(name);
+            testkit::run(Command::new("cp").arg("-R").arg(source).arg(self.path("contexts"))).expect("a copy");
+            base.push(&self.registry).expect("mmdebstrap is installed");
+        }
+        testkit::run(Command::new("chmod").args(["-R", "u=rwX,go=rX"]).arg(self.path("contexts"))).expect("modes");
+        self
+    }
+}
+
+/// How this machine reaches the network: variables of its proxy.
+fn proxies() -> impl Iterator<Item = (String, String)> {
+    std::env::vars().filter(|(name, _)| {
+        let name = name.to_ascii_lowercase();
+        matches!(name.as_str(), "http_proxy" | "https_proxy" | "no_proxy" | "all_proxy")
+    })
 }
 
 fn open_to_all(path: &Path) {
@@ -147,7 +191,13 @@ impl Place {
         let login = world.path("config.json");
         fs::write(&login, r#"{"auths":{"registry.example.org":{"auth":"dXNlcjpwYXNzd29yZA=="}}}"#).expect("a file");
         let spec = spec.bind_read_only(login, "/home/user/.docker/config.json");
-        let spec = spec.env("DOCKER_CONFIG", "/home/user/.docker");
+        let mut spec = spec.env("DOCKER_CONFIG", "/home/user/.docker");
+        if Path::new(CERTIFICATES).exists() {
+            spec = spec.bind_read_only(CERTIFICATES, CERTIFICATES);
+        }
+        for (name, value) in proxies() {
+            spec = spec.env(&name, &value);
+        }
         Self::Pod(kind, spec.start().expect("runc and overlayfs"))
     }
 
@@ -168,7 +218,7 @@ impl Place {
                 let script = format!("umask {umask}; exec \"$@\"");
                 command.args(["--", "sh", "-c", script.as_str(), "sh"]).args(words).current_dir(home.path());
                 command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-                command.env("HOME", home.path()).env("BUILDER_SECRET", BUILDER_SECRET);
+                command.env("HOME", home.path()).env("BUILDER_SECRET", BUILDER_SECRET).envs(proxies());
                 command.output().expect("setpriv is installed")
             }
             Self::Pod(_, pod) => pod.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).expect("runc"),
@@ -216,6 +266,15 @@ impl Place {
         Ok((image, text(&output)))
     }
 
+    /// Removes what a build left where it may, for the room that it takes.
+    fn clear(&self, world: &World) {
+        let store = match self {
+            Self::Machine { store, .. } => store.clone(),
+            Self::Pod(_, pod) => pod.path(&self.views(world).1.display().to_string()),
+        };
+        testkit::run(Command::new("rm").arg("-rf").arg(store)).expect("root may do that");
+    }
+
     /// What a build left where it should not.
     fn litter(&self) -> Vec<String> {
         match self {
@@ -244,13 +303,18 @@ fn possible(test: &str) -> bool {
 }
 
 fn known(place: &str, context: &str, difference: &str) -> bool {
-    KNOWN.iter().any(|(p, c, path, _)| (*p == place || *p == "*") && *c == context && difference.starts_with(path))
+    let path = difference.split(" (").next().unwrap_or_default();
+    let content = difference.contains(" (content): ") || difference.contains(" (size): ");
+    (content && APPLICATIONS.iter().any(|(name, _)| *name == context) && TIMED.iter().any(|part| path.contains(part)))
+        || KNOWN
+            .iter()
+            .any(|(p, c, path, _)| (*p == place || *p == "*") && *c == context && difference.starts_with(path))
 }
 
-/// Everything that is wrong with a place's builds, given the images of the first place.
-fn judge(place: &Place, world: &World, expected: &[Image]) -> String {
+/// Everything that is wrong with a place's builds of contexts, given their images of the first place.
+fn judge<'a>(place: &Place, world: &World, expected: impl Iterator<Item = (&'a str, &'a Image)>) -> String {
     let mut wrong = String::new();
-    for (context, expected) in CONTEXTS.iter().zip(expected) {
+    for (context, expected) in expected {
         let (image, log) = match place.build(world, context) {
             Ok(built) => built,
             Err(why) => {
@@ -310,7 +374,7 @@ fn six_places_one_image() {
                 scope.spawn(move || {
                     let started = std::time::Instant::now();
                     let chosen = place.choice(world);
-                    let mut wrong = judge(place, world, expected);
+                    let mut wrong = judge(place, world, CONTEXTS.into_iter().zip(expected));
                     if chosen != *choice {
                         let _ = writeln!(wrong, "{}: doctor chooses {chosen}, not {choice}", place.name());
                     }
@@ -322,6 +386,54 @@ fn six_places_one_image() {
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
     let wrong = wrong.concat();
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "says what was compared")]
+fn applications_are_equal_in_six_places() {
+    if !possible("applications_are_equal_in_six_places") {
+        return;
+    }
+    let world = World::new().with_applications();
+    let rootfs = pod::rootfs(&bases::BUSYBOX).expect("a root file system for pods");
+    let expected = |name: &str| {
+        let first = Place::machine("root", None, None);
+        first.build(&world, name).unwrap_or_else(|why| panic!("{name} as root: {why}")).0
+    };
+    let only = std::env::var("APPLICATION").ok();
+    let names =
+        APPLICATIONS.iter().map(|(name, _)| *name).filter(|name| only.as_deref().is_none_or(|only| only == *name));
+    let expected: Vec<(&str, Image)> = names.map(|name| (name, expected(name))).collect();
+    let places = [
+        Place::machine("ordinary user", Some(USER), None),
+        Place::pod(PodKind::Restricted, &world, &rootfs),
+        Place::pod(PodKind::NonRoot, &world, &rootfs),
+        Place::pod(PodKind::Root, &world, &rootfs),
+        Place::pod(PodKind::HostUsers, &world, &rootfs),
+    ];
+    // Two places at a time, each with a store that is thrown away after each application: they are large.
+    let wrong = std::thread::scope(|scope| {
+        let threads: Vec<_> = places
+            .chunks(places.len().div_ceil(2))
+            .map(|places| {
+                let (world, expected) = (&world, &expected);
+                scope.spawn(move || {
+                    let mut wrong = String::new();
+                    for place in places {
+                        for (name, image) in expected {
+                            let started = std::time::Instant::now();
+                            wrong += &judge(place, world, std::iter::once((*name, image)));
+                            eprintln!("{}: {name}, {:.1?}", place.name(), started.elapsed());
+                            place.clear(world);
+                        }
+                    }
+                    wrong
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect::<String>()
+    });
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
