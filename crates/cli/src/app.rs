@@ -109,6 +109,7 @@ fn dispatch(command: Command, context: &Context<'_>) -> Result<()> {
         Command::History(args) => commands::history::run(&args, context),
         Command::Image(args) => commands::image::run(&args, context),
         Command::Sbom(args) => commands::sbom::run(&args, context),
+        Command::Scan(args) => commands::scan::run(&args, context),
         Command::Sign(args) => commands::sign::run(&args, context),
         Command::Attest(args) => commands::sign::attest(&args, context),
         Command::Verify(args) => commands::verify::run(&args, context),

@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Image(crate::commands::image::ImageArgs),
     /// List the packages in an image, with licences and the layers that brought them
     Sbom(Box<crate::commands::sbom::SbomArgs>),
+    /// Look for known vulnerabilities in images
+    Scan(Box<crate::commands::scan::ScanArgs>),
     /// Sign images in a registry
     Sign(crate::commands::sign::SignArgs),
     /// Sign a statement about an image: an SBOM, a provenance

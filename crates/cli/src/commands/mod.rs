@@ -18,6 +18,7 @@ pub(crate) mod man;
 pub(crate) mod registry;
 pub(crate) mod remote;
 pub(crate) mod sbom;
+pub(crate) mod scan;
 pub(crate) mod sign;
 pub(crate) mod verify;
 pub(crate) mod version;

@@ -68,6 +68,31 @@ pub fn build(
     Ok(report)
 }
 
+/// Notes that the database at `path` was found to be up to date at `fetched`, in seconds since 1970.
+///
+/// # Errors
+/// Where there is no database, or it cannot be written.
+pub fn touch(path: &Path, fetched: u64) -> Result<Info, DbError> {
+    let database = super::Database::open(path)?;
+    let info = Info { fetched, ..database.info().clone() };
+    drop(database);
+    let failed = |why: String| DbError::Write { path: path.to_owned(), why };
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Readers hold the old file: it stays as it is.
+    let copy = tempfile::Builder::new().prefix(".osv-").tempdir_in(directory).map_err(|e| failed(e.to_string()))?;
+    let file = copy.path().join("db");
+    std::fs::copy(path, &file).map_err(|error| failed(error.to_string()))?;
+    let json = serde_json::to_string(&info).map_err(|error| failed(error.to_string()))?;
+    let written = Connection::open(&file).and_then(|connection| {
+        connection.execute("UPDATE meta SET value = ?1 WHERE key = 'info'", [json])?;
+        connection.close().map_err(|(_, error)| error)
+    });
+    written.map_err(|error| failed(error.to_string()))?;
+    let synced = File::open(&file).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(&file, path));
+    synced.map_err(|error| failed(error.to_string()))?;
+    Ok(info)
+}
+
 /// What is known of a record that was taken.
 struct Taken {
     number: Option<u32>,

@@ -16,7 +16,7 @@ mod scan;
 mod source;
 mod zip;
 
-pub use build::{Report, build};
+pub use build::{Report, build, touch};
 pub use source::Source;
 #[doc(hidden)]
 pub use zip::{ReadAt, Zip};
