@@ -1,8 +1,10 @@
 //! An image from a registry, run: skopeo fetches it, umoci unpacks it, runc starts it.
 //!
-//! The container shares the host's network, so that a test reaches it on loopback without a bridge.
+//! The container shares the host's network, so that a test reaches it on loopback without a bridge. An image for
+//! another processor gets qemu into its root, and every command is qemu's.
 use crate::Registry;
-use crate::command::{Error, Guard, Result, output, run, tool};
+use crate::bases;
+use crate::command::{Error, Guard, Result, output, run, tool, which};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -16,6 +18,8 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct Bundle {
     directory: TempDir,
+    /// The path of the emulator in the root, where one is needed.
+    emulator: Option<&'static str>,
 }
 
 /// A running container; dropped, it is killed.
@@ -29,9 +33,14 @@ pub struct Container {
 impl Bundle {
     /// Fetches and unpacks an image.
     pub fn pull(registry: &Registry, name: &str) -> Result<Self> {
+        Self::pull_for(registry, name, bases::architecture())
+    }
+
+    /// Fetches and unpacks the image of an index for an architecture.
+    pub fn pull_for(registry: &Registry, name: &str, architecture: &str) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("testkit-bundle-").tempdir().map_err(Error::at("tempdir"))?;
         let layout = directory.path().join("layout");
-        registry.pull_layout(name, &layout)?;
+        registry.pull_layout(name, architecture, &layout)?;
         // skopeo gives an entry no name unless it is asked to, and umoci wants one.
         let index = layout.join("index.json");
         let text = fs::read(&index).map_err(Error::at(index.display()))?;
@@ -42,7 +51,17 @@ impl Bundle {
             .args(["unpack", "--image"])
             .arg(format!("{}:latest", layout.display()))
             .arg(directory.path().join("bundle")))?;
-        Ok(Self { directory })
+        let emulator = match architecture {
+            own if own == bases::architecture() => None,
+            "arm64" => Some("qemu-aarch64-static"),
+            other => return Err(Error::new(format!("no emulator for {other} is known here"))),
+        };
+        if let Some(program) = emulator {
+            let source = which(program).ok_or_else(|| Error::new(format!("{program} is not installed")))?;
+            let target = directory.path().join("bundle/rootfs/emulator");
+            fs::copy(source, &target).map_err(Error::at(target.display()))?;
+        }
+        Ok(Self { directory, emulator: emulator.map(|_| "/emulator") })
     }
 
     /// Runs a command in it (or the image's own where there is none) to its end, and gives what it printed.
@@ -74,6 +93,21 @@ impl Bundle {
         Err(Error::new(format!("the container does not answer on port {port}:\n{log}")))
     }
 
+    /// A command as the kernel of this machine can run it: qemu looks nothing up in `PATH`.
+    fn emulated(&self, args: &[&str]) -> Vec<String> {
+        let mut out: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        let Some(emulator) = self.emulator else { return out };
+        let root = self.directory.path().join("bundle/rootfs");
+        let places = ["usr/local/bin", "usr/bin", "bin", "usr/sbin", "sbin"];
+        if let Some(first) = out.first_mut().filter(|first| !first.contains('/'))
+            && let Some(place) = places.iter().find(|place| root.join(place).join(&*first).is_file())
+        {
+            *first = format!("/{place}/{first}");
+        }
+        out.insert(0, emulator.to_owned());
+        out
+    }
+
     fn command(&self, verb: &str) -> Result<Command> {
         let mut command = tool("runc", "runc")?;
         command.arg("--root").arg(self.directory.path().join("state")).arg(verb);
@@ -92,7 +126,11 @@ impl Bundle {
     /// What umoci wrote, less what needs a cgroup, a terminal or a network of its own.
     fn configure(&self, args: &[&str], env: &[String]) -> Result<()> {
         let path = self.directory.path().join("bundle/config.json");
-        let text = fs::read(&path).map_err(Error::at(path.display()))?;
+        let original = self.directory.path().join("bundle/original.json");
+        if !original.exists() {
+            fs::copy(&path, &original).map_err(Error::at(original.display()))?;
+        }
+        let text = fs::read(&original).map_err(Error::at(original.display()))?;
         let mut config: Value = serde_json::from_slice(&text).map_err(Error::at(path.display()))?;
         let keep = |value: &mut Value, test: &dyn Fn(&Value) -> bool| {
             if let Some(list) = value.as_array_mut() {
@@ -107,6 +145,9 @@ impl Bundle {
         if !args.is_empty() {
             config["process"]["args"] = json!(args);
         }
+        let own = config["process"]["args"].as_array().cloned().unwrap_or_default();
+        let own: Vec<&str> = own.iter().filter_map(Value::as_str).collect();
+        config["process"]["args"] = json!(self.emulated(&own));
         if let Some(list) = config["process"]["env"].as_array_mut() {
             let name = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
             list.retain(|old| !env.iter().any(|new| name(new) == name(old.as_str().unwrap_or_default())));
@@ -140,7 +181,7 @@ impl Container {
         let mut command = tool("runc", "runc")?;
         command.arg("--root").arg(self.bundle.directory.path().join("state"));
         command.args(["exec", "--env", &format!("PORT={}", self.port)]).arg(self.bundle.id());
-        Ok(String::from_utf8_lossy(&run(command.args(args))?.stdout).into_owned())
+        Ok(String::from_utf8_lossy(&run(command.args(self.bundle.emulated(args)))?.stdout).into_owned())
     }
 }
 

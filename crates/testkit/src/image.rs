@@ -58,7 +58,7 @@ impl Image {
     pub fn from_registry(registry: &Registry, name: &str) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("testkit-image-").tempdir().map_err(Error::at("tempdir"))?;
         let layout = directory.path().join("layout");
-        registry.pull_layout(name, &layout)?;
+        registry.pull_layout(name, crate::bases::architecture(), &layout)?;
         Ok(Self::from_layout(&layout, None)?.keeping(directory))
     }
 

@@ -159,9 +159,10 @@ impl Registry {
         Ok(command)
     }
 
-    /// Fetches an image into a layout.
-    pub fn pull_layout(&self, name: &str, layout: &Path) -> Result<()> {
+    /// Fetches an image into a layout: of an index, the one for an architecture.
+    pub fn pull_layout(&self, name: &str, architecture: &str, layout: &Path) -> Result<()> {
         let mut command = self.skopeo()?;
+        command.args(["--override-arch", architecture]);
         command.args(["copy", "--quiet", "--insecure-policy", "--src-tls-verify=false"]);
         if let Some((user, password)) = &self.options.auth {
             command.arg(format!("--src-creds={user}:{password}"));
