@@ -6,6 +6,8 @@ mod env_file;
 mod remote;
 #[path = "automation/synth.rs"]
 mod synth;
+#[path = "automation/workflow.rs"]
+mod workflow;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -284,3 +284,40 @@ fn two_hundred_images_and_what_is_wrong_with_them() {
     error: there is 1 mistake in images.yaml
     ");
 }
+
+/// In a job of GitHub Actions: tags by the event, results as outputs, an external cache; and a version that goes on
+/// where the registry is, since a fresh job has no state.
+#[test]
+fn in_a_job_of_github_actions() {
+    let place = Place::new();
+    let images = place.read("factory/images.yaml");
+    let (api, web) = images.split_once("- name: web").unwrap();
+    let tags = "  tags: ['type=semver,pattern={{version}}', 'type=sha', 'type=ref,event=branch']\n";
+    place.write("factory/images.yaml", &format!("{api}{tags}- name: web{web}"));
+    place.write("event.json", r#"{"repository": {"default_branch": "main"}}"#);
+    let job = |reference: &str, words: &[&str]| {
+        let _ = std::fs::remove_file(place.path("output"));
+        let mut command = place.command(words);
+        command.args(["--checkout", "../work"]).env("GITHUB_ACTIONS", "true").env("GITHUB_EVENT_NAME", "push");
+        command.env("GITHUB_EVENT_PATH", place.path("event.json")).env("GITHUB_OUTPUT", place.path("output"));
+        command.env("GITHUB_REF", reference).env("GITHUB_SHA", "0123456789abcdef0123456789abcdef01234567");
+        let output = command.output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{text}");
+        place.read("output")
+    };
+    let cache = format!("type=local,dest={}", place.path("cache").display());
+    let output = job("refs/tags/v1.4.0", &["factory", "build", "api", "--cache-to", &cache]);
+    let digest = place.digest("o/api:1.4.0");
+    assert_eq!(output, format!("image={}/o/api\nversion=1.4.0\ndigest={digest}\n", place.registry.host()));
+    assert_eq!(place.digest("o/api:sha-0123456"), digest);
+    assert!(place.path("cache/index.json").is_file());
+    assert!(job("refs/heads/main", &["factory", "build", "api"]).contains("version=main\n"));
+    let inspected = place.ok(&["image", "inspect", &place.registry.reference("o/api:1.4.0")]);
+    assert!(inspected.contains("0123456789abcdef0123456789abcdef01234567"), "{inspected}");
+    // Without tag rules, and without the state of the runs before.
+    job("refs/heads/main", &["factory", "build", "web"]);
+    place.digest("o/web:0.1.0");
+    std::fs::remove_dir_all(place.path("factory/images")).unwrap();
+    assert!(job("refs/heads/main", &["factory", "build", "web"]).contains("version=0.1.1\n"));
+}

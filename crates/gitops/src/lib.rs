@@ -7,11 +7,13 @@
 //!   change only the addressed lines
 //! - [`git`]: those edits committed and pushed while others push too; [`forge`]: pull requests
 //! - [`actions`]: runs of GitHub Actions workflows
+//! - [`ci`]: workflows of GitHub Actions and GitLab CI
 //! - [`synth`]: resources for Kargo, Kubernetes and Argo CD
 //! - [`yaml`]: what edits and resources stand on
 #![forbid(unsafe_code)]
 
 pub mod actions;
+pub mod ci;
 pub mod forge;
 pub mod git;
 pub mod image;

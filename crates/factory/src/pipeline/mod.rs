@@ -54,6 +54,12 @@ pub struct Factory<'a> {
     pub proxy: BTreeMap<String, String>,
     /// How many steps of a build run at once.
     pub parallelism: usize,
+    /// External caches that builds take steps from.
+    pub cache_from: Vec<build::request::CacheBackend>,
+    /// External caches that builds write steps to.
+    pub cache_to: Vec<build::request::CacheTarget>,
+    /// What happened in the CI job that this is, for tag rules of sources whose checkout is at hand.
+    pub event: Option<gitops::tags::Event>,
     /// Seconds since 1970.
     pub clock: &'a dyn Fn() -> i64,
 }

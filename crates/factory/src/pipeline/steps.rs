@@ -10,6 +10,7 @@ use build::request::{
 };
 use gitops::tags::moving::{Decision, Policy, decide, next_version};
 use gitops::tags::{Event, Flavor, Rule, compute};
+use gitops::version::TagVersion;
 use gitops::version::bump::{Step, calendar, next};
 use oci::Reference;
 use registry::ErrorKind;
@@ -133,6 +134,8 @@ fn configure(machine: &Machine<'_>, managed: &Managed, options: &Options) -> Res
             let found = machine.factory.sources.commit(source)?;
             Some((found.commit, found.reference))
         }
+        // The checkout of a CI job is the commit that the job is about.
+        Some(_) => machine.factory.event.as_ref().and_then(|event| Some((event.sha.clone()?, None))),
         _ => None,
     };
     let (id, reference) = commit.map_or((None, None), |(id, reference)| (Some(id), reference));
@@ -148,12 +151,16 @@ fn configure(machine: &Machine<'_>, managed: &Managed, options: &Options) -> Res
         (None, false) => {
             let rules = Rule::parse_all(&managed.tags.join("\n")).map_err(|error| fail(&error))?;
             let branch = managed.source.as_ref().map_or("main", |source| source.branch.as_str());
-            let event = Event {
-                git_ref: reference.clone().unwrap_or_else(|| format!("refs/heads/{branch}")),
-                sha: id.clone(),
-                default_branch: branch.to_owned(),
-                now: jiff::Timestamp::from_second(now).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
-                ..Event::default()
+            let at_hand = managed.source.as_ref().is_some_and(|s| machine.factory.sources.at_hand(s).is_some());
+            let event = match machine.factory.event.as_ref().filter(|_| at_hand) {
+                Some(event) => Event { now: jiff::Timestamp::from_second(now).unwrap_or(event.now), ..event.clone() },
+                None => Event {
+                    git_ref: reference.clone().unwrap_or_else(|| format!("refs/heads/{branch}")),
+                    sha: id.clone(),
+                    default_branch: branch.to_owned(),
+                    now: jiff::Timestamp::from_second(now).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+                    ..Event::default()
+                },
             };
             let found = compute(&event, &rules, &flavor).map_err(|error| fail(&error))?;
             tags = found.tags;
@@ -164,6 +171,7 @@ fn configure(machine: &Machine<'_>, managed: &Managed, options: &Options) -> Res
         }
         (None, true) => {
             let current = machine.factory.state_dir.image(&machine.image.name)?.and_then(|state| state.current_version);
+            let current = newest(current, &taken, &policy);
             free(&next_of(managed, current.as_deref(), now, &taken)?)
         }
     };
@@ -190,6 +198,26 @@ fn configure(machine: &Machine<'_>, managed: &Managed, options: &Options) -> Res
     Ok(
         json!({ "commit": id, "reference": reference, "version": version, "tags": tags, "prefix": policy.prefix, "suffix": policy.suffix, "at": now }),
     )
+}
+
+/// The version that the state tells of, or the newest release in the registry where that is newer: the state may lie
+/// in a checkout that others have built since, or be none in a fresh job.
+fn newest(state: Option<String>, taken: &[String], policy: &Policy) -> Option<String> {
+    let release = |tag: &str| {
+        let core = tag.strip_prefix(&policy.prefix)?.strip_suffix(&policy.suffix)?;
+        let version = TagVersion::parse(core).filter(TagVersion::is_release)?;
+        // Without the number of a rebuild, which the next version does not inherit.
+        let core = core.split('-').next().unwrap_or(core).to_owned();
+        Some((version, core))
+    };
+    let newest = taken.iter().filter_map(|tag| release(tag)).max_by(|a, b| a.0.cmp(&b.0));
+    match (state, newest) {
+        (Some(state), Some((version, core))) => match TagVersion::parse(&state) {
+            Some(known) if known < version => Some(core),
+            _ => Some(state),
+        },
+        (state, newest) => state.or(newest.map(|(_, core)| core)),
+    }
 }
 
 fn next_of(managed: &Managed, current: Option<&str>, now: i64, taken: &[String]) -> Result<String, Failure> {
@@ -267,7 +295,7 @@ fn request(
     let top = tree["top"].as_str().map_or_else(|| dir.clone(), PathBuf::from);
     let (context, dockerfile) = context_of(machine.image, &top, &dir);
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let (version, commit) = (text(&plan["version"]), text(&tree["commit"]));
+    let (version, commit) = (text(&plan["version"]), text(&tree["commit"]).or(text(&plan["commit"])));
     let mut labels = managed.labels.clone();
     let mut annotations: BTreeMap<&str, String> = BTreeMap::new();
     let facts = [
@@ -363,7 +391,7 @@ fn request(
         isolation: None,
         on_failure: None,
         parallelism: machine.factory.parallelism,
-        cache_from: Vec::new(),
+        cache_from: machine.factory.cache_from.clone(),
         cache_to: Vec::new(),
         provenance: None,
         sbom: None,
@@ -399,6 +427,7 @@ fn build(machine: &Machine<'_>, request: &BuildRequest, push: Option<&Reference>
             request.outputs = vec![output];
             // What was just built is what is pushed.
             request.pull = false;
+            request.cache_to = machine.factory.cache_to.clone();
         }
         None => request.tags = vec![repository(machine)?.with_tag("factory")],
     }

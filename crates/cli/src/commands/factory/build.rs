@@ -1,6 +1,7 @@
 //! `cooperage factory build` and `rebuild`
 use std::path::PathBuf;
 
+use build::request::{CacheBackend, CacheTarget};
 use build::{Engine, EngineOptions};
 use factory::Graph;
 use factory::due::due;
@@ -8,10 +9,12 @@ use factory::enrol::Image;
 use factory::pipeline::{self, Factory, Options, Outcome};
 use factory::runs::{RunStatus, Runs, StepRecord};
 use factory::source::Sources;
+use gitops::tags::Event;
 
 use super::{FileArgs, Place, short, table};
 use crate::app::Context;
 use crate::args::build::{PlaceArgs, RegistryFlags};
+use crate::args::cache;
 use crate::config::{Flags, Settings};
 use crate::error::{CliError, Result};
 use crate::progress::{Mode, Reporter};
@@ -69,6 +72,12 @@ pub(crate) struct MoreArgs {
     /// auto, tty, plain or quiet
     #[arg(long, value_name = "MODE")]
     progress: Option<String>,
+    /// Take steps from an external cache, as cooperage build does
+    #[arg(long, value_name = "SPEC")]
+    cache_from: Vec<String>,
+    /// Write steps to an external cache when the image is pushed, as cooperage build does
+    #[arg(long, value_name = "SPEC")]
+    cache_to: Vec<String>,
     #[command(flatten)]
     file: FileArgs,
     #[command(flatten)]
@@ -166,6 +175,8 @@ fn all(
     let cancelled = || context.cancel.is_cancelled();
     let temp = settings.root.value.join("factory/work");
     let sources = Sources::new(&context.env.vars, &temp, &cancelled, &checkouts);
+    let (cache_from, cache_to) = caches(more, context)?;
+    let event = event(context)?;
     let mode = Mode::choose(&settings.progress.value, false, context.env)?;
     let progress = |image: &Image, step: &StepRecord| {
         let took = step.took.map_or(String::new(), |ms| format!(" {}.{}s", ms / 1000, ms % 1000 / 100));
@@ -189,6 +200,9 @@ fn all(
             progress: &progress,
             proxy: Default::default(),
             parallelism: settings.parallelism.value,
+            cache_from: cache_from.clone(),
+            cache_to: cache_to.clone(),
+            event: event.clone(),
             clock: &super::now,
         };
         let outcome = pipeline::run(&factory, image, options, taken_up);
@@ -217,6 +231,63 @@ fn all(
             .hint(format!("cooperage factory logs {run} shows what was done")));
     }
     summary(&outcomes, context)
+}
+
+/// The external caches that were named; one that cannot be had here is left out with a word about it.
+fn caches(more: &MoreArgs, context: &Context<'_>) -> Result<(Vec<CacheBackend>, Vec<CacheTarget>)> {
+    let wrong = |flag: &str, text: &str, why: String| CliError::usage(format!("--{flag} {text}: {why}"));
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    for text in &more.cache_from {
+        match cache::from(text, context.env).map_err(|why| wrong("cache-from", text, why))? {
+            cache::Parsed::Use(backend) => from.push(backend),
+            cache::Parsed::Skip(why) => context.ui.note(&format!("--cache-from {why}")),
+        }
+    }
+    for text in &more.cache_to {
+        match cache::to(text, context.env).map_err(|why| wrong("cache-to", text, why))? {
+            cache::Parsed::Use(target) => to.push(target),
+            cache::Parsed::Skip(why) => context.ui.note(&format!("--cache-to {why}")),
+        }
+    }
+    Ok((from, to))
+}
+
+/// What happened, where this is a job of GitHub Actions or GitLab CI.
+fn event(context: &Context<'_>) -> Result<Option<Event>> {
+    let env = context.env;
+    let get = |name: &str| env.get(name).unwrap_or_default();
+    if get("GITHUB_ACTIONS") == "true"
+        && let Some(path) = env.get("GITHUB_EVENT_PATH")
+    {
+        let path = env.path(path);
+        let payload = std::fs::read_to_string(&path).map_err(|e| CliError::io("read the event in", &path, &e))?;
+        let head = get("DOCKER_METADATA_PR_HEAD_SHA") == "true";
+        let event = Event::from_github(get("GITHUB_EVENT_NAME"), get("GITHUB_REF"), get("GITHUB_SHA"), &payload, head);
+        return event.map(Some).map_err(|error| CliError::failed(format!("{}: {error}", path.display())));
+    }
+    if get("GITLAB_CI") != "true" {
+        return Ok(None);
+    }
+    let name = match get("CI_PIPELINE_SOURCE") {
+        "schedule" => "schedule",
+        "merge_request_event" => "pull_request",
+        "push" => "push",
+        _ => "workflow_dispatch",
+    };
+    let git_ref = match (env.get("CI_COMMIT_TAG"), env.get("CI_MERGE_REQUEST_IID")) {
+        (Some(tag), _) => format!("refs/tags/{tag}"),
+        (None, Some(number)) => format!("refs/pull/{number}/merge"),
+        (None, None) => format!("refs/heads/{}", get("CI_COMMIT_REF_NAME")),
+    };
+    Ok(Some(Event {
+        name: name.into(),
+        git_ref,
+        sha: env.get("CI_COMMIT_SHA").map(str::to_owned),
+        base_ref: env.get("CI_MERGE_REQUEST_TARGET_BRANCH_NAME").map(str::to_owned),
+        default_branch: get("CI_DEFAULT_BRANCH").to_owned(),
+        commit_date: get("CI_COMMIT_TIMESTAMP").parse().ok(),
+        ..Event::default()
+    }))
 }
 
 /// The last run of an image, where it did not come to its end.
@@ -284,6 +355,19 @@ fn summary(outcomes: &[(&Image, Outcome)], context: &Context<'_>) -> Result<()> 
         written
             .and_then(|mut file| file.write_all(markdown.as_bytes()))
             .map_err(|e| CliError::io("write", &path, &e))?;
+    }
+    if let (Some(path), [(image, outcome)]) = (context.env.get("GITHUB_OUTPUT"), outcomes) {
+        use std::io::Write;
+        let (version, digest) = (outcome.version.as_deref(), outcome.digest.as_deref());
+        let text = format!(
+            "image={}\nversion={}\ndigest={}\n",
+            image.reference(),
+            version.unwrap_or_default(),
+            digest.unwrap_or_default()
+        );
+        let path = context.env.path(path);
+        let written = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+        written.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| CliError::io("write", &path, &e))?;
     }
     context.ui.out(&table(&rows))
 }

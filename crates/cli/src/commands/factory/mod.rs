@@ -11,6 +11,7 @@ mod schema;
 mod show;
 mod synth;
 mod validate;
+mod workflow;
 
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,8 @@ pub(crate) enum FactoryCommand {
     Logs(Box<runs::LogsArgs>),
     /// Write resources for Kargo, Argo CD and Kubernetes
     Synth(synth::SynthArgs),
+    /// Write the CI workflow that builds the enrolled images
+    Workflow(workflow::WorkflowArgs),
     /// Print the JSON schema of images.yaml, for editors
     Schema,
 }
@@ -98,6 +101,7 @@ pub(crate) fn run(args: &FactoryArgs, context: &Context<'_>) -> Result<()> {
         FactoryCommand::Logs(args) => runs::logs(args, context),
         FactoryCommand::Graph(args) => graph::run(args, context),
         FactoryCommand::Synth(args) => synth::run(args, context),
+        FactoryCommand::Workflow(args) => workflow::run(args, context),
         FactoryCommand::Schema => schema::run(context),
     }
 }
