@@ -39,7 +39,13 @@ pub(crate) fn targets(component: &Component) -> Vec<Target<'_>> {
 
 /// Go's own versions as semantic ones: `1.21rc2` is `1.21.0-rc.2`; what an experiment adds does not count.
 fn go_version(version: &str) -> String {
-    let version = version.split([' ', '-']).next().unwrap_or_default().trim_start_matches("go");
+    let version = version.split(' ').next().unwrap_or_default().trim_start_matches("go");
+    // `1.19.13-vendor`, but not `1.21.0-rc.2`.
+    let version = match version.split_once('-') {
+        Some((_, pre)) if pre.starts_with("rc") || pre.starts_with("beta") => return version.to_owned(),
+        Some((version, _)) => version,
+        None => version,
+    };
     match version.find(|c: char| c.is_ascii_alphabetic()) {
         Some(at) => {
             let (numbers, word) = version.split_at(at);
@@ -395,6 +401,7 @@ mod tests {
             ("1.21rc2", "1.21.0-rc.2"),
             ("go1.20.5 X:boringcrypto", "1.20.5"),
             ("1.22.1-fips", "1.22.1"),
+            ("1.21.0-rc.2", "1.21.0-rc.2"),
         ] {
             assert_eq!(go_version(go), semver);
         }
