@@ -474,7 +474,9 @@ impl Engine {
             vertices.end(events, line, outcome);
             result?;
         }
-        self.export_caches(request, events, vertices, layers, settings, (&steps.concat(), mounts), cancelled)?;
+        let images = results.iter().flat_map(|(_, plan, _)| plan.images.iter());
+        let bases: Vec<(Digest, Descriptor)> = images.flat_map(|image| image.layers.iter().cloned()).collect();
+        self.export_caches(request, events, vertices, layers, settings, (&steps.concat(), mounts), &bases, cancelled)?;
         let bases: BTreeSet<&Reference> = results
             .iter()
             .flat_map(|(_, plan, _)| &plan.images)
@@ -552,6 +554,7 @@ impl Engine {
         layers: &Arc<Layers>,
         settings: &Settings,
         (steps, mounts): (&[Collected], &BTreeSet<String>),
+        bases: &[(Digest, Descriptor)],
         cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<()> {
         let mut pushed: Vec<oci::Reference> = Vec::new();
@@ -559,7 +562,8 @@ impl Engine {
             pushed.extend(if output.names.is_empty() { request.tags.clone() } else { output.names.clone() });
         }
         let compression = settings.layers.unwrap_or((Compression::Gzip, None));
-        let exporter = Exporter { layers, http: &self.http, steps, mounts, pushed: &pushed, compression, cancelled };
+        let exporter =
+            Exporter { layers, http: &self.http, steps, mounts, bases, pushed: &pushed, compression, cancelled };
         for target in request.cache_to.iter().filter(|target| target.backend != CacheBackend::Inline) {
             let line = vertices.start(events, crate::cache::title(&target.backend), None, &[]);
             let result = exporter.export(target, line);

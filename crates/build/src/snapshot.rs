@@ -133,10 +133,13 @@ impl Layers {
         }
         let toc = match self.store.layer_toc(&id) {
             Some(toc) => toc,
-            None => {
-                self.fetch(layer, None, at)?;
-                self.store.layer_toc(&id).ok_or_else(|| gone(&id))?
-            }
+            None => match self.imported_toc(layer, &id)? {
+                Some(toc) => toc,
+                None => {
+                    self.fetch(layer, None, at)?;
+                    self.store.layer_toc(&id).ok_or_else(|| gone(&id))?
+                }
+            },
         };
         self.remember(&id, Arc::clone(&toc));
         Ok(toc)

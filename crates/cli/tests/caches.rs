@@ -157,6 +157,43 @@ fn a_full_hit_from_a_registry_downloads_no_layer() {
     assert_eq!(fourth.cached(), 3, "{}", fourth.0);
 }
 
+/// What lies in a base image is known from the cache: a copy onto it fetches none of its layers.
+#[test]
+fn a_copy_onto_a_base_needs_its_table_alone() {
+    let Some(place) = Place::new("a_copy_onto_a_base_needs_its_table_alone") else { return };
+    place.write("Dockerfile", "FROM busybox\nCOPY --chown=1:1 first /bin/first\n");
+    let cache = "--cache-to type=registry,ref=HOST/cache:main --cache-from HOST/cache:main";
+    place.build("one", &format!("{cache} --push -t HOST/app:1"));
+    let downloads = |store: &str, words: &str| {
+        place.write("first", store);
+        let begin = ["GET /v2/library/busybox/blobs/", "GET /v2/app/blobs/"];
+        let all = place.requests(&[], || drop(place.build(store, words)));
+        all.into_iter().filter(|line| begin.iter().any(|begin| line.contains(begin))).collect::<Vec<_>>()
+    };
+    // Without the cache: config and layer. With it: the config.
+    assert_eq!(downloads("two", "--push -t HOST/app:2").len(), 2);
+    assert_eq!(downloads("three", &format!("{cache} --push -t HOST/app:3")).len(), 1);
+    let files = |name: &str| Image::from_registry(&place.registry, name).unwrap().files().unwrap();
+    let first = files("app:3")["bin/first"].clone();
+    assert_eq!((first.size, first.uid), (5, 1));
+    // The table goes along when the cache is written by a build that has nothing but the table.
+    assert_eq!(downloads("four", &format!("{cache} --push -t HOST/app:4")).len(), 1);
+    // It is kept in the store; the base itself can be had later.
+    place.write("Dockerfile", "FROM busybox\nCOPY --chown=1:1 first /bin/first\nRUN test -s /bin/first\n");
+    place.build("four", "-t app");
+    // A table that is damaged costs the download.
+    place.write("Dockerfile", "FROM busybox\nCOPY --chown=1:1 first /bin/first\n");
+    place.spoil("cache:main", b"no table");
+    place.write("first", "five");
+    let said = place.build("five", "--cache-from HOST/cache:main --push -t HOST/app:5");
+    assert!(
+        said.warnings().iter().any(|line| line.contains("cannot use a table of contents of registry")),
+        "{}",
+        said.0
+    );
+    assert_eq!(files("app:5")["bin/first"].size, 4);
+}
+
 #[test]
 fn mode_min_has_the_last_stage_alone() {
     let Some(place) = Place::new("mode_min_has_the_last_stage_alone") else { return };
@@ -198,7 +235,7 @@ fn caches_inside_images_and_directories() {
     place.write("second", "two\n");
     place.build("three", "--cache-to type=local,dest=DIR/cache");
     let blobs = fs::read_dir(place.path("cache/blobs/sha256")).unwrap().count();
-    assert_eq!(blobs, 5, "manifest, document and three layers");
+    assert_eq!(blobs, 6, "manifest, document, three layers and the table of a base");
     let read = Command::new("skopeo")
         .args(["inspect", "--raw"])
         .arg(format!("oci:{}:latest", place.path("cache").display()))
@@ -281,7 +318,7 @@ fn the_cache_of_github_actions() {
     let cache = format!("--cache-to type=gha,mode=max,{flags} --cache-from type=gha,{flags}");
     place.build("one", &cache);
     let keys = service.keys();
-    assert_eq!(keys.iter().filter(|key| key.contains("-blob-sha256:")).count(), 7, "{keys:?}");
+    assert_eq!(keys.iter().filter(|key| key.contains("-blob-sha256:")).count(), 8, "{keys:?}");
     assert_eq!(keys.iter().filter(|key| key.contains("-index-")).count(), 1, "{keys:?}");
 
     let before = service.seen().len();
@@ -323,7 +360,7 @@ fn a_bucket_of_an_s3_server() {
     let cache = format!("--cache-to type=s3,mode=max,name=main,{flags} --cache-from type=s3,name=main,{flags}");
     place.build("one", &cache);
     let listed = server.request("GET", "/bucket?list-type=2");
-    assert_eq!(listed.matches("<Key>p/blobs/sha256:").count(), 7, "{listed}");
+    assert_eq!(listed.matches("<Key>p/blobs/sha256:").count(), 8, "{listed}");
     assert_eq!(listed.matches("<Key>p/manifests/main</Key>").count(), 1, "{listed}");
 
     let before = server.log().len();
@@ -342,7 +379,7 @@ fn a_bucket_of_an_s3_server() {
     let log = server.log()[before..].to_owned();
     let blobs: std::collections::BTreeSet<&str> =
         log.lines().filter(|line| line.contains("\"PUT /bucket/p/blobs/")).collect();
-    assert_eq!(blobs.len(), 7, "three layers are new, four are copied to themselves: {log}");
+    assert_eq!(blobs.len(), 8, "three layers are new, four and a table are copied to themselves: {log}");
     // The first name that exists counts.
     let third = place.build("three", &format!("--cache-from type=s3,name=feature;main,{flags}"));
     assert_eq!((third.cached(), third.warnings().len()), (3, 0), "{}", third.0);

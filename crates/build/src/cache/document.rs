@@ -4,6 +4,7 @@
 //! { "version": 1,
 //!   "layers":  [ { "diffId": "sha256:…", "blob": DESCRIPTOR, "created": SECONDS } … ],
 //!   "records": [ { "key": CONTENT-KEY, "definitions": [ DEFINITION-KEY … ], "layer": NUMBER } … ],
+//!   "tables":  [ { "diffId": "sha256:…", "blob": DESCRIPTOR } … ],
 //!   "mounts":  [ DESCRIPTOR … ] }
 //! ```
 //!
@@ -34,6 +35,9 @@ pub(crate) struct Document {
     pub(crate) layers: Vec<LayerEntry>,
     #[serde(default)]
     pub(crate) records: Vec<RecordEntry>,
+    /// Tables of contents of layers, those of base images too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tables: Vec<TableEntry>,
     /// The contents of cache mounts: an index, and what it names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) mounts: Vec<Descriptor>,
@@ -54,6 +58,13 @@ pub(crate) struct LayerEntry {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub(crate) struct TableEntry {
+    pub(crate) diff_id: Digest,
+    pub(crate) blob: Descriptor,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct RecordEntry {
     pub(crate) key: Key,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -65,7 +76,7 @@ pub(crate) struct RecordEntry {
 
 impl Document {
     pub(crate) fn new(layers: Vec<LayerEntry>, records: Vec<RecordEntry>) -> Self {
-        Self { version: VERSION, layers, records, mounts: Vec::new() }
+        Self { version: VERSION, layers, records, tables: Vec::new(), mounts: Vec::new() }
     }
 
     /// Reads a document.
@@ -125,10 +136,11 @@ impl Document {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// The blobs of its layers, each once.
+    /// The blobs of its layers, tables and mounts, each once.
     pub(crate) fn blobs(&self) -> Vec<Descriptor> {
         let mut blobs: Vec<Descriptor> = Vec::new();
-        for blob in self.layers.iter().filter_map(|layer| layer.blob.as_ref()).chain(&self.mounts) {
+        let tables = self.tables.iter().map(|table| &table.blob);
+        for blob in self.layers.iter().filter_map(|layer| layer.blob.as_ref()).chain(tables).chain(&self.mounts) {
             if !blobs.iter().any(|known| known.digest == blob.digest) {
                 blobs.push(blob.clone());
             }

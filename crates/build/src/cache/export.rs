@@ -1,6 +1,6 @@
 //! `--cache-to`: the records of a build's steps, and their layers, for other builds.
 use super::document::{Document, LayerEntry, RecordEntry};
-use super::{CacheStore, Open, Remote, mounts, open};
+use super::{CacheStore, Open, Remote, mounts, open, tables};
 use crate::error::{BuildError, Result};
 use crate::event::{Event, VertexId};
 use crate::key::Key;
@@ -30,6 +30,8 @@ pub(crate) struct Exporter<'a> {
     pub(crate) steps: &'a [Collected],
     /// The cache mounts of the build, as the store names them.
     pub(crate) mounts: &'a BTreeSet<String>,
+    /// Layers of the base images: diff ID and blob.
+    pub(crate) bases: &'a [(Digest, Descriptor)],
     /// Where the image was pushed to: layers are mounted from there.
     pub(crate) pushed: &'a [Reference],
     /// The compression of the image's layers.
@@ -54,6 +56,7 @@ impl Exporter<'_> {
             self.steps.iter().filter(|step| target.mode == CacheMode::Max || step.exported).collect();
         let packed = self.pack(&steps, target, line)?;
         let mut document = document_of(&steps, &packed);
+        document.tables = tables::export(self.layers, cache.as_ref(), &self.listed(&packed))?;
         if target.mounts {
             document.mounts = mounts::export(self.layers, cache.as_ref(), self.mounts)?;
         }
@@ -66,6 +69,16 @@ impl Exporter<'_> {
             return Err(BuildError::canceled());
         }
         cache.commit(&document, target.oci)
+    }
+
+    /// The layers whose contents a later build may want to know without having them.
+    fn listed(&self, packed: &BTreeMap<LayerId, Packed>) -> BTreeMap<Digest, (LayerId, u64)> {
+        let base = |(diff_id, blob): &(Digest, Descriptor)| (diff_id.clone(), (LayerId::of_diff(diff_id), blob.size));
+        let step = |(id, packed): (&LayerId, &Packed)| {
+            let size = packed.entry.blob.as_ref().map_or(0, |blob| blob.size);
+            (packed.entry.diff_id.clone(), (id.clone(), size))
+        };
+        self.bases.iter().map(base).chain(packed.iter().map(step)).collect()
     }
 
     /// All layers of these steps in their compressed form.

@@ -1,6 +1,7 @@
 //! `--cache-from`: what other builds left, ready for look-ups.
 use super::document::Document;
 use super::mounts::ImportedMounts;
+use super::tables::{self, RemoteTable};
 use super::{CacheStore, open};
 use crate::error::{BuildError, Kind, Result};
 use crate::event::{Event, Events, Outcome};
@@ -44,6 +45,8 @@ struct Imported {
 pub(crate) struct Imports {
     steps: HashMap<Key, Arc<Imported>>,
     layers: HashMap<LayerId, Arc<Remote>>,
+    /// Tables of contents, also of layers that lie elsewhere.
+    tables: HashMap<LayerId, RemoteTable>,
     /// The digest of the document that each cache has now, by the cache's name.
     documents: HashMap<String, Digest>,
     /// The contents of cache mounts, in the order of the caches.
@@ -122,6 +125,10 @@ impl Imports {
     fn add(&mut self, number: usize, cache: &Arc<dyn CacheStore>, document: &Document) {
         self.documents.insert(cache.name(), Digest::sha256(&document.to_bytes()));
         self.mounts.extend(ImportedMounts::of(cache, &document.mounts));
+        for table in document.tables.iter().filter(|table| table.blob.media_type == tables::MEDIA_TYPE) {
+            let remote = RemoteTable { cache: Arc::clone(cache), blob: table.blob.clone() };
+            self.tables.entry(LayerId::of_diff(&table.diff_id)).or_insert(remote);
+        }
         let mut ids = Vec::new();
         for layer in &document.layers {
             let known = layer.blob.as_ref().filter(|b| media_type::layer_compression(&b.media_type).is_some());
@@ -176,6 +183,11 @@ impl Imports {
     /// The contents of cache mounts, in the order of the caches.
     pub(crate) fn mounts(&self) -> &[ImportedMounts] {
         &self.mounts
+    }
+
+    /// Where a layer's table of contents lies.
+    pub(crate) fn table(&self, id: &LayerId) -> Option<RemoteTable> {
+        self.tables.get(id).cloned()
     }
 
     /// Where a layer lies.

@@ -16,6 +16,7 @@ mod local;
 mod mounts;
 mod registry;
 mod s3;
+mod tables;
 
 pub(crate) use document::CONFIG_FIELD;
 pub(crate) use export::{Collected, Exporter, form, inline, title};

@@ -2,9 +2,10 @@
 use super::reader::{Keep, LayerReader};
 use super::{ChainLayer, Layers, read_error, stored};
 use crate::cache::{Imports, Remote};
-use crate::error::{BuildError, Result};
+use crate::error::{BuildError, Kind, Result};
 use crate::event::{Event, VertexId};
-use crate::store::{LayerId, StoredBlob};
+use crate::store::{LayerId, LayerMeta, StoredBlob};
+use layer::Toc;
 use oci::Digest;
 use oci::media_type::{self, Compression};
 use std::io::{self, Read};
@@ -28,6 +29,27 @@ impl Layers {
             Some(meta) if self.store.layer_blob(&meta).is_some() || self.store.layer_tar(id).is_some() => None,
             _ => Some(Arc::clone(remote)),
         }
+    }
+
+    /// A table of contents that an external cache has: then the layer is not fetched for it. That of a base layer is
+    /// kept; that of a step's would make the store believe that it has the step's result.
+    pub(super) fn imported_toc(&self, layer: &ChainLayer, id: &LayerId) -> Result<Option<Arc<Toc>>> {
+        let Some(table) = self.imports.get().and_then(|imports| imports.table(id)) else { return Ok(None) };
+        let toc = match table.read() {
+            Ok(toc) => toc,
+            Err(error) if error.kind() == Kind::Canceled => return Err(error),
+            Err(error) => {
+                let message = format!("cannot use a table of contents of {}: {error}", table.place());
+                self.events.send(Event::Warning { id: None, message });
+                return Ok(None);
+            }
+        };
+        if let ChainLayer::Base(image, number) = layer {
+            let diff_id = image.layers.get(*number).map(|(diff_id, _)| diff_id.clone());
+            let meta = LayerMeta { diff_id, created: crate::time::now(), ..LayerMeta::default() };
+            self.store.add_layer(id, &self.store.scratch_dir("layer")?, &meta, &toc)?;
+        }
+        Ok(Some(Arc::new(toc)))
     }
 
     /// When a step's layer was made: seconds since 1970.
