@@ -184,17 +184,10 @@ pub struct VersionRange {
     pub events: Vec<Event>,
 }
 
-/// What a range says about a version that it holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    /// The first version above that is affected no more.
-    pub fixed: Option<String>,
-}
-
 impl VersionRange {
     /// Whether a version is in the range, by the schema's evaluation algorithm.
     #[must_use]
-    pub fn holds(&self, version: &str, ecosystem: Order) -> Option<Held> {
+    pub fn holds(&self, version: &str, ecosystem: Order) -> bool {
         let order = if self.semver { Order::Semver } else { ecosystem };
         let version = order.parse(version);
         let mut limits = self.events.iter().filter_map(|event| match event {
@@ -203,7 +196,7 @@ impl VersionRange {
         });
         let limited = limits.clone().next().is_some();
         if limited && !limits.any(|limit| limit == "*" || version.compare(&order.parse(limit)).is_lt()) {
-            return None;
+            return false;
         }
         // `0` is before all versions, and so before all events.
         let mut events: Vec<(Option<Version>, &Event)> = self
@@ -220,18 +213,16 @@ impl VersionRange {
             (a, b) => a.is_some().cmp(&b.is_some()),
         });
         let mut affected = false;
-        let mut fixed = None;
         for (at, event) in events {
             let order = at.map_or(std::cmp::Ordering::Greater, |at| version.compare(&at));
             match event {
                 Event::Introduced(_) if order.is_ge() => affected = true,
                 Event::Fixed(_) if order.is_ge() => affected = false,
                 Event::LastAffected(_) if order.is_gt() => affected = false,
-                Event::Fixed(first) if fixed.is_none() => fixed = Some(first.clone()),
                 _ => {}
             }
         }
-        affected.then_some(Held { fixed })
+        affected
     }
 }
 
@@ -268,15 +259,12 @@ mod tests {
         ];
         for (events, yes, no) in cases {
             for version in *yes {
-                assert!(range(events).holds(version, Order::Deb).is_some(), "{version} {events}");
+                assert!(range(events).holds(version, Order::Deb), "{version} {events}");
             }
             for version in *no {
-                assert!(range(events).holds(version, Order::Deb).is_none(), "{version} {events}");
+                assert!(!range(events).holds(version, Order::Deb), "{version} {events}");
             }
         }
-        let two = range(r#"[{"introduced":"1.0.0"},{"fixed":"1.0.2"},{"introduced":"3.0.0"},{"fixed":"3.2.5"}]"#);
-        assert_eq!(two.holds("1.0.1", Order::Deb).unwrap().fixed.as_deref(), Some("1.0.2"));
-        assert_eq!(two.holds("3.0.1", Order::Deb).unwrap().fixed.as_deref(), Some("3.2.5"));
     }
 
     #[test]

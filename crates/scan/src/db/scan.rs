@@ -6,6 +6,7 @@
 use super::{Database, DbError, Entry, RECORDS_PER_BLOCK, Text};
 use crate::ecosystem::{self, Release};
 use crate::finding::{AffectedPackage, Finding, LayerRef, Scan, Uncovered};
+use crate::osv::Event;
 use crate::severity::{self, Vector};
 use crate::version::Order;
 use attest::inventory::{Component, Inventory};
@@ -42,8 +43,14 @@ fn go_version(version: &str) -> String {
     let version = version.split(' ').next().unwrap_or_default().trim_start_matches("go");
     // `1.19.13-vendor`, but not `1.21.0-rc.2`.
     let version = match version.split_once('-') {
-        Some((_, pre)) if pre.starts_with("rc") || pre.starts_with("beta") => return version.to_owned(),
-        Some((version, _)) => version,
+        Some((version, vendor))
+            if vendor.starts_with(|c: char| c.is_ascii_alphabetic())
+                && !vendor.starts_with("rc")
+                && !vendor.starts_with("beta") =>
+        {
+            version
+        }
+        Some(_) => return version.to_owned(),
         None => version,
     };
     match version.find(|c: char| c.is_ascii_alphabetic()) {
@@ -58,27 +65,30 @@ fn go_version(version: &str) -> String {
     }
 }
 
-/// Whether an entry holds for a version, and what fixes it.
-pub(crate) fn affects(entry: &Entry, version: &str, order: Order) -> Option<Vec<String>> {
-    let held: Vec<_> = entry.ranges.iter().filter_map(|range| range.holds(version, order)).collect();
-    if !held.is_empty() {
-        return Some(held.into_iter().filter_map(|held| held.fixed).collect());
-    }
+/// Whether an entry holds for a version.
+fn affects(entry: &Entry, version: &str, order: Order) -> bool {
     // Versions of one meaning are one version; but of semantic ones the build is a part of the name.
     let plain = |version: &str| version.trim_start_matches(['v', '=']).to_owned();
-    let listed = entry.versions.iter().any(|listed| match order {
-        Order::Semver => plain(listed) == plain(version),
-        order => listed == version || order.compare(listed, version).is_eq(),
-    });
-    let above = |fixed: &&str| order.compare(fixed, version).is_gt();
-    listed.then(|| {
-        let events = entry.ranges.iter().flat_map(|range| &range.events);
-        let fixed = events.filter_map(|event| match event {
-            crate::osv::Event::Fixed(version) => Some(version.as_str()),
+    entry.ranges.iter().any(|range| range.holds(version, order))
+        || entry.versions.iter().any(|listed| match order {
+            Order::Semver => plain(listed) == plain(version),
+            order => listed == version || order.compare(listed, version).is_eq(),
+        })
+}
+
+/// The first version above one that is affected that nothing of the record holds for.
+fn fix(entries: &[&Entry], version: &str, order: Order) -> Option<String> {
+    let events = entries.iter().flat_map(|entry| &entry.ranges).flat_map(|range| &range.events);
+    let mut fixes: Vec<&str> = events
+        .filter_map(|event| match event {
+            Event::Fixed(fixed) => Some(fixed.as_str()),
             _ => None,
-        });
-        fixed.filter(above).min_by(|a, b| order.compare(a, b)).map(str::to_owned).into_iter().collect()
-    })
+        })
+        .filter(|fixed| order.compare(fixed, version).is_gt())
+        .collect();
+    fixes.sort_by(|a, b| order.compare(a, b).then_with(|| a.cmp(b)));
+    fixes.dedup();
+    fixes.into_iter().find(|fixed| !entries.iter().any(|entry| affects(entry, fixed, order))).map(str::to_owned)
 }
 
 /// A record that holds for a package.
@@ -172,24 +182,32 @@ fn hits(
     for target in targets(component) {
         let entries = database.entries(base, &ecosystem::normalize(base, target.name))?;
         let known = order.is_version(&target.version);
-        for entry in entries.into_iter().filter(|entry| release.matches(&entry.release)) {
-            if !known {
-                unclear = true;
-                if !entry.versions.contains(&target.version) {
-                    continue;
-                }
+        let mut records: BTreeMap<u32, Vec<&Entry>> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| release.matches(&entry.release)) {
+            records.entry(entry.record).or_default().push(entry);
+        }
+        unclear |= !known && !records.is_empty();
+        for (record, entries) in records {
+            let holds = |entry: &&&Entry| match known {
+                true => affects(entry, &target.version, order),
+                false => entry.versions.contains(&target.version),
+            };
+            let holding: Vec<&Entry> = entries.iter().filter(holds).copied().collect();
+            if holding.is_empty() {
+                continue;
             }
-            let Some(fixed) = affects(&entry, &target.version, order) else { continue };
-            let hit = hits.entry(entry.record).or_insert_with(|| Hit {
-                record: entry.record,
+            let hit = hits.entry(record).or_insert_with(|| Hit {
+                record,
                 fixed: Vec::new(),
                 urgency: None,
                 vectors: Vec::new(),
                 source: (target.name != component.package.name).then(|| target.name.to_owned()),
             });
-            hit.fixed.extend(fixed);
-            hit.urgency = hit.urgency.take().or(entry.urgency);
-            hit.vectors.extend(entry.vectors);
+            hit.fixed.extend(fix(&entries, &target.version, order));
+            for entry in holding {
+                hit.urgency = hit.urgency.take().or_else(|| entry.urgency.clone());
+                hit.vectors.extend(entry.vectors.iter().cloned());
+            }
         }
     }
     Ok((hits.into_values().collect(), unclear))
