@@ -181,6 +181,11 @@ impl Place {
     }
 
     fn pod(kind: PodKind, world: &World, rootfs: &Path) -> Self {
+        Self::pod_with(kind, world, rootfs, None)
+    }
+
+    /// A pod whose builds ask for an isolation.
+    fn pod_with(kind: PodKind, world: &World, rootfs: &Path, isolation: Option<&str>) -> Self {
         let token = world.path("service-account-token");
         fs::write(&token, "a-service-account-token").expect("a file");
         let spec = PodSpec::new(kind, rootfs)
@@ -194,6 +199,9 @@ impl Place {
         let mut spec = spec.env("DOCKER_CONFIG", "/home/user/.docker");
         if Path::new(CERTIFICATES).exists() {
             spec = spec.bind_read_only(CERTIFICATES, CERTIFICATES);
+        }
+        if let Some(isolation) = isolation {
+            spec = spec.env("COOPERAGE_ISOLATION", isolation);
         }
         for (name, value) in proxies() {
             spec = spec.env(&name, &value);
@@ -445,8 +453,9 @@ fn a_step_in_a_pod_reaches_nothing_of_its_builder() {
     let world = World::new();
     let rootfs = pod::rootfs(&bases::BUSYBOX).expect("a root file system for pods");
     let mut wrong = String::new();
-    for kind in PodKind::ALL {
-        let place = Place::pod(kind, &world, &rootfs);
+    let chosen = PodKind::ALL.map(|kind| (kind, None));
+    for (kind, isolation) in chosen.into_iter().chain([(PodKind::Root, Some("chroot"))]) {
+        let place = Place::pod_with(kind, &world, &rootfs, isolation);
         let (image, log) = match place.build(&world, "leaks") {
             Ok(built) => built,
             Err(why) => {
@@ -459,7 +468,9 @@ fn a_step_in_a_pod_reaches_nothing_of_its_builder() {
         for (name, expected) in NOTHING {
             let got = files.get(&format!("out/{name}")).and_then(|facts| facts.text.as_deref());
             // An empty file has no text to compare.
-            if got.unwrap_or_default() != *expected {
+            // Without a mount there is no /proc/self to look for a secret in.
+            let expected = if isolation == Some("chroot") && *name == "environment" { "0\n" } else { expected };
+            if got.unwrap_or_default() != expected {
                 let _ = writeln!(wrong, "{}: {name}: expected {expected:?}, got {got:?}", place.name());
             }
         }

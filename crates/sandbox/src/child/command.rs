@@ -13,6 +13,7 @@ use rustix::fs::FileType;
 use rustix::process::{Gid, Uid};
 
 use super::{Context, Report, Setup};
+use crate::intercept::confine;
 use crate::isolation::Isolation;
 use crate::seccomp::Ownership;
 use crate::spec::{Network, Security, Spec, User};
@@ -48,6 +49,10 @@ fn prepare(spec: &Spec, stdio: [OwnedFd; 3], root: Option<BorrowedFd<'_>>) -> Se
             .context(|| format!("set the limit {:?} to {}:{}", limit.limit, limit.soft, limit.hard))
             .map_err(|error| error.hint("a hard limit above the builder's own needs CAP_SYS_RESOURCE"))?;
     }
+    let rules = match root {
+        Some(root) => fence(spec, root)?,
+        None => None,
+    };
     if let Some(root) = root {
         rustix::process::fchdir(root).context(|| "enter the root file system")?;
         rustix::process::chroot(".").context(|| "change the root")?;
@@ -59,7 +64,19 @@ fn prepare(spec: &Spec, stdio: [OwnedFd; 3], root: Option<BorrowedFd<'_>>) -> Se
         cut_network()?;
     }
     identity(spec)?;
+    if let Some(rules) = rules {
+        rules.apply()?;
+    }
     sys::close_from(3, true).context(|| "close the builder's descriptors")
+}
+
+/// The Landlock rules for a chroot: root can leave it, and shares its processes with the builder.
+///
+/// They need no_new_privs, so a step of another user goes without: set-user-ID programs (`sudo`) must work there, and
+/// nobody but root leaves a chroot.
+fn fence(spec: &Spec, root: BorrowedFd<'_>) -> Setup<Option<confine::Rules>> {
+    let wanted = spec.user.uid == 0 && spec.security == Security::Sandbox && sys::landlock_abi().is_ok();
+    if wanted { confine::rules(root, &[]).map(Some) } else { Ok(None) }
 }
 
 /// A pipe belongs to the builder; the command must be able to open it again as /dev/stdout.

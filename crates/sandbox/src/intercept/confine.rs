@@ -1,9 +1,9 @@
-//! Landlock: what holds when the agent is wrong or the guest goes around it.
+//! Landlock: what holds when the agent is wrong or the guest goes around it, and when root leaves its chroot.
 //!
 //! The step may use its tree, the sources of its mounts, /proc and the standard devices, and nothing else of the file
 //! system; it may not trace or signal processes outside, nor connect to abstract sockets of the place.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use agent::protocol::{MOUNT_FILE, MOUNT_READ_ONLY};
@@ -30,7 +30,7 @@ fn file_access() -> landlock::BitFlags<AccessFs> {
 }
 
 /// Prepares the rules for a step.
-pub(crate) fn rules(tree: &OwnedFd, places: &[Place]) -> Setup<Rules> {
+pub(crate) fn rules(tree: impl AsFd, places: &[Place]) -> Setup<Rules> {
     let all = AccessFs::from_all(NEWEST);
     let read = AccessFs::from_read(NEWEST);
     let mut rules = Ruleset::default()

@@ -7,7 +7,7 @@
 //!
 //! What files belong to, as the step believes, is kept beside the tree: see [`table_path`] and [`OwnershipTable`].
 
-mod confine;
+pub(crate) mod confine;
 mod filter;
 mod image;
 pub(crate) mod keeper;

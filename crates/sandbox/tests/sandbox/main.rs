@@ -5,6 +5,7 @@
 mod cancel;
 mod chroot;
 mod confinement;
+mod escape;
 mod identity;
 mod mounts;
 mod process;
