@@ -5,6 +5,7 @@
 mod bench;
 mod corpus;
 mod cost;
+mod soak;
 mod tree;
 
 use std::process::ExitCode;
@@ -21,6 +22,9 @@ tasks:
                                    cooperage against BuildKit and Buildah, interleaved; medians and ratios
   cost [--binary run-in-tree] [--rounds N] [WORD…]
                                    RUN in a restricted pod against root in a native chroot, and Debian's proot
+  soak [--binary PATH] [--builds N]
+                                   builds one after the other in a restricted pod with 512 MiB, some of them failing or
+                                   killed: memory, processes, descriptors and disk must stay as they are
   tree                             check the arrows between crates, the size of Cargo.lock, forbidden words";
 
 /// What a task can fail with; `main` prints it.
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
         ["corpus", rest @ ..] => corpus::main(rest),
         ["bench", rest @ ..] => bench::main(rest),
         ["cost", rest @ ..] => cost::main(rest),
+        ["soak", rest @ ..] => soak::main(rest),
         ["tree"] => tree(),
         _ => Err(USAGE.into()),
     };

@@ -109,6 +109,7 @@ pub struct PodSpec {
     env: Vec<String>,
     directory: String,
     keep: Option<PathBuf>,
+    memory: Option<u64>,
 }
 
 impl PodSpec {
@@ -116,7 +117,14 @@ impl PodSpec {
     #[must_use]
     pub fn new(kind: PodKind, rootfs: impl Into<PathBuf>) -> Self {
         let directory = "/".to_owned();
-        Self { kind, rootfs: rootfs.into(), binds: Vec::new(), env: Vec::new(), directory, keep: None }
+        Self { kind, rootfs: rootfs.into(), binds: Vec::new(), env: Vec::new(), directory, keep: None, memory: None }
+    }
+
+    /// With so many bytes of memory and no more (`resources.limits.memory`); the pod sees its control group.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
     }
 
     /// With a file or directory of the machine at `target`, which can be written to.
@@ -290,6 +298,10 @@ impl Pod {
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
             "seccomp": seccomp(capabilities)?,
         });
+        if let Some(bytes) = self.spec.memory {
+            linux["resources"]["memory"] = json!({ "limit": bytes, "swap": bytes });
+            linux["namespaces"].as_array_mut().into_iter().for_each(|list| list.push(json!({ "type": "cgroup" })));
+        }
         if kind == PodKind::HostUsers {
             let map = json!([{ "containerID": 0, "hostID": USER_NAMESPACE_BASE, "size": 65536 }]);
             linux["namespaces"].as_array_mut().into_iter().for_each(|list| list.push(json!({ "type": "user" })));
@@ -340,6 +352,9 @@ impl Pod {
             PodKind::HostUsers => mount("/sys", "bind", "/sys", "rbind,ro,nosuid,noexec,nodev"),
             _ => mount("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro"),
         });
+        if self.spec.memory.is_some() {
+            mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,relatime,ro"));
+        }
         for bind in &self.spec.binds {
             let options = if bind.read_only { "rbind,rprivate,ro" } else { "rbind,rprivate,rw" };
             mounts.push(mount(&bind.target, "bind", &bind.source.to_string_lossy(), options));

@@ -5,7 +5,7 @@
 //!
 //! Limits, by nature of the place:
 //! - A step that runs as root shares the pid namespace and the capabilities of the builder, and root can leave a
-//!   chroot: this keeps images honest, it does not hold an attacker.
+//!   chroot. Landlock holds it then, where the kernel has it; see `command::fence` for whom.
 //! - /proc holds copies of the files that do not depend on the process; `/proc/self` does not exist.
 //! - Read-only binds are copies, so writing to them succeeds and is thrown away; writable binds are moved into the tree
 //!   for the step, so two steps cannot hold one at a time.
