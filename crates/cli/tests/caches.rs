@@ -194,6 +194,28 @@ fn a_copy_onto_a_base_needs_its_table_alone() {
     assert_eq!(files("app:5")["bin/first"].size, 4);
 }
 
+/// Builds keep the store within the limits of the configuration, and look at its size once an hour.
+#[test]
+fn limits_of_the_configuration_are_kept() {
+    let Some(place) = Place::new("limits_of_the_configuration_are_kept") else { return };
+    fs::write(place.path("cooperage.toml"), "[cache]\nkeep-duration = '7d'\nmax-used-space = '1b'\n").unwrap();
+    place.build("one", "--config DIR/cooperage.toml --push -t HOST/app:1");
+    assert_eq!(layers(&place.path("one")), 0);
+    // The image that was built is whole.
+    assert_eq!(Image::from_registry(&place.registry, "app:1").unwrap().layer_count(), 4);
+    let again = place.build("one", "--config DIR/cooperage.toml");
+    assert_eq!(again.cached(), 0, "{}", again.0);
+    assert_eq!(place.build("one", "--config DIR/cooperage.toml").cached(), 3, "an hour has not passed");
+    // Nothing that is young goes by age.
+    fs::write(place.path("cooperage.toml"), "[cache]\nkeep-duration = '7d'\n").unwrap();
+    fs::remove_file(place.path("one/pruned")).unwrap();
+    assert_eq!(place.build("one", "--config DIR/cooperage.toml").cached(), 3);
+    assert_eq!(place.build("one", "--config DIR/cooperage.toml").cached(), 3);
+    fs::write(place.path("cooperage.toml"), "[cache]\nmax-used-space = 'much'\n").unwrap();
+    let error = place.fail("one", "--config DIR/cooperage.toml").replace(place.dir.path().to_str().unwrap(), "DIR");
+    insta::assert_snapshot!(error, @r#"error: DIR/cooperage.toml: cache.max-used-space: "much" is no size; expected a number with b, k, m, g or t, such as 64m"#);
+}
+
 #[test]
 fn mode_min_has_the_last_stage_alone() {
     let Some(place) = Place::new("mode_min_has_the_last_stage_alone") else { return };

@@ -75,6 +75,8 @@ pub(super) fn perform(args: &BuildArgs, context: &Context<'_>) -> Result<Option<
     {
         context.ui.note(&format!("note: {why}"));
     }
+    drop(engine);
+    super::cache::keep_limits(&settings, context);
     Ok(Some(result))
 }
 

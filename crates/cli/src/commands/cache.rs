@@ -67,6 +67,37 @@ pub(crate) fn run(args: &CacheArgs, context: &Context<'_>) -> Result<()> {
     }
 }
 
+/// How often builds look whether the store is within its limits: sizes of all its files are read for that.
+const EVERY: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// After a build: keeps the store within the limits of the configuration, once an hour. While another build uses the
+/// store nothing is removed; what fails is left to the next build.
+pub(super) fn keep_limits(settings: &Settings, context: &Context<'_>) {
+    let policy = PrunePolicy {
+        unused_for: settings.keep_duration.value,
+        max_bytes: settings.max_used_space.value,
+        ..PrunePolicy::default()
+    };
+    if policy == PrunePolicy::default() {
+        return;
+    }
+    let mark = settings.root.value.join("pruned");
+    let age = std::fs::metadata(&mark).and_then(|meta| meta.modified()).map(|time| time.elapsed());
+    if matches!(age, Ok(Ok(age)) if age < EVERY) {
+        return;
+    }
+    let Ok(store) = Store::open_exclusive(&settings.root.value) else { return };
+    let pruned = store.prune(&policy);
+    let _ = std::fs::write(&mark, "");
+    if let Ok(gone) = pruned
+        && gone.steps + gone.layers + gone.blobs > 0
+        && context.ui.debug
+    {
+        let size = bytes(gone.bytes);
+        context.ui.note(&format!("debug: {} steps and {} layers leave the store: {size}", gone.steps, gone.layers));
+    }
+}
+
 fn settings(place: &PlaceArgs, context: &Context<'_>) -> Result<Settings> {
     let flags = Flags { place: Some(place), config: context.config.clone(), ..Flags::default() };
     Settings::load(&flags, context.env)

@@ -22,9 +22,21 @@ pub(crate) struct Content {
     pub(crate) host_ca: Option<PathBuf>,
     pub(crate) http_proxy: Option<bool>,
     #[serde(default)]
+    pub(crate) cache: Cache,
+    #[serde(default)]
     pub(crate) registry: Registry,
     #[serde(default)]
     pub(crate) signing: Signing,
+}
+
+/// `[cache]`: what builds leave of the store.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Cache {
+    /// What was not used for this long goes: `14d`.
+    pub(crate) keep_duration: Option<String>,
+    /// The least recently used goes until the store is no larger: `20gb`.
+    pub(crate) max_used_space: Option<String>,
 }
 
 /// `[signing]`

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::args::build::{PlaceArgs, RegistryFlags};
+use crate::args::values;
 use crate::env::Env;
 use crate::error::{CliError, Result};
 
@@ -54,6 +55,10 @@ pub(crate) struct Settings {
     pub(crate) parallelism: Setting<usize>,
     pub(crate) host_ca: Setting<Option<PathBuf>>,
     pub(crate) http_proxy: Setting<bool>,
+    /// Seconds after which builds remove what was not used.
+    pub(crate) keep_duration: Setting<Option<i64>>,
+    /// Bytes that builds leave of the store.
+    pub(crate) max_used_space: Setting<Option<u64>>,
     /// Registry to its mirrors, in order.
     pub(crate) mirrors: Setting<BTreeMap<String, Vec<String>>>,
     pub(crate) registry_ca: Setting<Vec<PathBuf>>,
@@ -120,6 +125,8 @@ impl Settings {
                 Some((value, origin)) => Setting { value, origin },
                 None => Setting { value: false, origin: Origin::Default },
             },
+            keep_duration: limit("keep-duration", file.pick(|f| f.cache.keep_duration.clone()), values::duration)?,
+            max_used_space: limit("max-used-space", file.pick(|f| f.cache.max_used_space.clone()), values::size)?,
             mirrors: mirrors(&registries.registry_mirror, &file)?,
             registry_ca: many(
                 "registry-ca",
@@ -159,6 +166,8 @@ impl Settings {
             ("max-parallelism", self.parallelism.value.into(), &self.parallelism.origin),
             ("host-ca", path(&self.host_ca.value), &self.host_ca.origin),
             ("http-proxy", self.http_proxy.value.into(), &self.http_proxy.origin),
+            ("cache.keep-duration", self.keep_duration.value.into(), &self.keep_duration.origin),
+            ("cache.max-used-space", self.max_used_space.value.into(), &self.max_used_space.origin),
             ("registry.mirrors", serde_json::to_value(&self.mirrors.value).unwrap_or_default(), &self.mirrors.origin),
             (
                 "registry.ca",
@@ -179,6 +188,19 @@ fn optional<T>(found: Option<(T, Origin)>) -> Setting<Option<T>> {
     match found {
         Some((value, origin)) => Setting { value: Some(value), origin },
         None => Setting { value: None, origin: Origin::Default },
+    }
+}
+
+/// A limit of the store, as `cache prune` takes it.
+fn limit<T>(
+    name: &str,
+    found: Option<(String, Origin)>,
+    parse: fn(&str) -> std::result::Result<T, String>,
+) -> Result<Setting<Option<T>>> {
+    let Some((text, origin)) = found else { return Ok(Setting { value: None, origin: Origin::Default }) };
+    match parse(&text) {
+        Ok(value) => Ok(Setting { value: Some(value), origin }),
+        Err(why) => Err(CliError::usage(format!("{origin}: cache.{name}: {why}"))),
     }
 }
 
