@@ -1,5 +1,7 @@
 //! What the factory gives to others and asks of them: resources for clusters, workflows for CI, runs of workflows
 //! elsewhere, variables from files.
+#[path = "automation/documents.rs"]
+mod documents;
 #[path = "automation/env_file.rs"]
 mod env_file;
 #[path = "automation/remote.rs"]

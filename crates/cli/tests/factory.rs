@@ -218,6 +218,7 @@ fn a_run_that_failed_goes_on_where_it_failed() {
         (place.digest("o/api:0.1.0"), || place.registry.log().matches("PUT /v2/o/api/manifests/").count());
     let before = pushes();
     assert!(place.ok(&["factory", "logs", "api"]).contains("update failed"));
+    assert_eq!(place.run(&["factory", "logs", "api", "--follow"]).status.code(), Some(1));
 
     place.write("work/k8s/kustomization.yml", &manifest);
     place.commit("and is back");
@@ -228,6 +229,8 @@ fn a_run_that_failed_goes_on_where_it_failed() {
     let runs = place.ok(&["factory", "runs"]);
     assert_eq!(runs.lines().count(), 2, "one run: {runs}");
     assert!(runs.contains("done"), "{runs}");
+    let followed = place.ok(&["factory", "logs", "api", "--follow"]);
+    assert!(followed.contains("tag | ") && followed.contains("\nnotify skipped"), "{followed}");
     let again = place.run(&["factory", "build", "api", "--resume"]);
     assert_eq!(again.status.code(), Some(2), "there is nothing to take up");
 }

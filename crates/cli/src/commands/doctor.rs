@@ -1,4 +1,6 @@
 //! `cooperage doctor`: what was tried in this place, and what follows from it.
+mod advice;
+
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -52,6 +54,13 @@ pub(crate) fn run(args: &DoctorArgs, context: &Context<'_>) -> Result<()> {
         |dir| Some(Path::new(&dir).join("config.json")),
     );
     let credentials = credentials.filter(|path| path.is_file());
+    let around = advice::Around {
+        env: context.env,
+        credentials: credentials.is_some(),
+        workflows: workflows(&context.env.cwd),
+        daemon: ["/var/run/docker.sock", "/run/podman/podman.sock"].iter().any(|path| Path::new(path).exists()),
+    };
+    let advice = advice::of(&report, &around);
     if args.format == "json" {
         let json = serde_json::json!({
             "store": root.display().to_string(),
@@ -62,12 +71,13 @@ pub(crate) fn run(args: &DoctorArgs, context: &Context<'_>) -> Result<()> {
             "choice": report.choice.as_ref().ok(),
             "error": report.choice.as_ref().err().map(ToString::to_string),
             "unlock": report.unlock,
+            "advice": advice,
             "git": git,
             "credentials": credentials.as_ref().map(|path| path.display().to_string()),
         });
         context.ui.out(&format!("{json:#}\n"))?;
     } else {
-        context.ui.out(&text(root, &report, git.as_deref(), credentials.as_deref()))?;
+        context.ui.out(&text(root, &report, git.as_deref(), credentials.as_deref(), &advice))?;
     }
     match report.choice {
         Ok(_) => Ok(()),
@@ -82,7 +92,34 @@ fn version_of(program: &str, path: &OsStr) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn text(root: &Path, report: &Report, git: Option<&str>, credentials: Option<&Path>) -> String {
+/// The workflows of the checkout here that may be dispatched, where its remote is on GitHub.
+fn workflows(cwd: &Path) -> Vec<String> {
+    let Some((top, remote)) = factory::init::repository_of(cwd) else { return Vec::new() };
+    if remote.provider != "github" {
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir(top.join(".github/workflows")).into_iter().flatten().flatten();
+    let mut found: Vec<String> = entries
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let yaml = name.ends_with(".yml") || name.ends_with(".yaml");
+            yaml && std::fs::read_to_string(entry.path()).is_ok_and(|text| text.contains("workflow_dispatch"))
+        })
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    // What builds images comes first.
+    found.sort_by_key(|name| (!name.contains("image") && !name.contains("build"), name.clone()));
+    found
+}
+
+fn text(
+    root: &Path,
+    report: &Report,
+    git: Option<&str>,
+    credentials: Option<&Path>,
+    advice: &[advice::Advice],
+) -> String {
     let facts = &report.facts;
     let places: Vec<&str> = report.places.iter().map(|place| place.name()).collect();
     let mut out = String::new();
@@ -145,6 +182,10 @@ fn text(root: &Path, report: &Report, git: Option<&str>, credentials: Option<&Pa
         Err(error) => {
             let _ = writeln!(out, "RUN steps cannot work: {error}");
         }
+    }
+    out.push_str("\nThe best way to build here:\n");
+    for advice in advice {
+        let _ = writeln!(out, "  {}: {}\n    {}", advice.what, advice.why, advice.command);
     }
     if !report.unlock.is_empty() {
         out.push_str("\nWhat would make more possible:\n");

@@ -28,6 +28,9 @@ pub(crate) struct LogsArgs {
     /// The run's number, or an image: its last run
     #[arg(value_name = "RUN|IMAGE")]
     run: String,
+    /// Follow a run that another process is doing, and exit with its result
+    #[arg(long, short = 'F')]
+    follow: bool,
     #[command(flatten)]
     file: FileArgs,
     #[command(flatten)]
@@ -82,6 +85,9 @@ pub(super) fn logs(args: &LogsArgs, context: &Context<'_>) -> Result<()> {
         CliError::usage(format!("there is no run {}", args.run)).hint("cooperage factory runs lists them")
     })?;
     context.ui.out(&format!("run {} of {}: {}\n", run.id, run.image, status(&run)))?;
+    if args.follow {
+        return follow(&runs, run.id, context);
+    }
     for step in runs.steps(run.id).map_err(failed)? {
         let took = step.took.map_or(String::new(), |ms| format!(" ({ms} ms)"));
         let why = if step.message.is_empty() { String::new() } else { format!(": {}", step.message) };
@@ -93,4 +99,62 @@ pub(super) fn logs(args: &LogsArgs, context: &Context<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes each line of each step once, as it comes, until the run has ended.
+fn follow(runs: &Runs, id: i64, context: &Context<'_>) -> Result<()> {
+    let mut told: std::collections::BTreeMap<String, (bool, u64)> = Default::default();
+    loop {
+        // Asked before the steps are read: what it wrote last is seen still.
+        let run = runs.run(id).map_err(failed)?.ok_or_else(|| CliError::failed(format!("run {id} is gone")))?;
+        let now = status(&run);
+        for step in runs.steps(id).map_err(failed)? {
+            let ended = !matches!(step.status, RunStatus::Running);
+            let (said, at) = told.entry(step.name.clone()).or_default();
+            let (lines, next) = lines_from(&runs.log_file(id, &step.name), *at, ended);
+            *at = next;
+            for line in lines {
+                context.ui.out(&format!("{} | {line}\n", step.name))?;
+            }
+            if ended && !*said {
+                *said = true;
+                let took = step.took.map_or(String::new(), |ms| format!(" ({ms} ms)"));
+                let why = if step.message.is_empty() { String::new() } else { format!(": {}", step.message) };
+                context.ui.out(&format!("{} {}{took}{why}\n", step.name, step.status.name()))?;
+            }
+        }
+        if now != RunStatus::Running.name() {
+            return match run.status {
+                RunStatus::Done | RunStatus::Skipped => Ok(()),
+                _ => Err(CliError::failed(format!("run {id} of {}: {now}", run.image))
+                    .hint(format!("cooperage factory build {} --resume goes on where it stopped", run.image))),
+            };
+        }
+        for _ in 0..5 {
+            if context.cancel.is_cancelled() {
+                return Err(CliError::interrupted().hint("the run goes on"));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    }
+}
+
+/// The whole lines of a log from a place on (its rest, too, where it has ended), at most 1 MiB of them, and where they end.
+fn lines_from(path: &std::path::Path, at: u64, ended: bool) -> (Vec<String>, u64) {
+    use std::io::{Read as _, Seek as _};
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|mut file| {
+        file.seek(std::io::SeekFrom::Start(at))?;
+        file.take(1 << 20).read_to_end(&mut bytes)
+    });
+    if read.is_err() {
+        return (Vec::new(), at);
+    }
+    let end = match bytes.iter().rposition(|byte| *byte == b'\n') {
+        _ if ended => bytes.len(),
+        Some(last) => last + 1,
+        None => 0,
+    };
+    let text = String::from_utf8_lossy(&bytes[..end]);
+    (text.lines().map(str::to_owned).collect(), at + end as u64)
 }
