@@ -8,6 +8,8 @@ pub(crate) enum ErrorKind {
     Failed,
     /// A flag, a file or a reference cannot be used: 2.
     Usage,
+    /// What was found is not allowed by a policy: 3.
+    Refused,
     /// Ctrl-C or a signal: 130.
     Interrupted,
 }
@@ -17,6 +19,7 @@ impl ErrorKind {
         match self {
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::Refused => 3,
             Self::Interrupted => 130,
         }
     }
@@ -52,6 +55,11 @@ impl CliError {
     /// Something failed.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Failed, message)
+    }
+
+    /// A policy does not allow what was found.
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Refused, message)
     }
 
     /// A failure whose text is on standard output already.

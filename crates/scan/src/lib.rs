@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 pub mod db;
 pub mod ecosystem;
+pub mod external;
 pub mod finding;
 pub mod ignore;
 pub mod osv;
 pub mod policy;
 pub mod purl;
+pub mod report;
 pub mod severity;
 #[cfg(test)]
 mod testing;

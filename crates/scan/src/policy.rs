@@ -103,6 +103,15 @@ impl Outcome {
         self.findings.iter().any(|judged| judged.fails)
     }
 
+    /// Leaves out findings of other severities than these, but never one that makes the scan fail. Gives the number of
+    /// those that were left out.
+    pub fn show_only(&mut self, severities: &[Severity]) -> usize {
+        let before = self.findings.len();
+        self.findings.retain(|judged| judged.fails || severities.contains(&judged.finding.severity));
+        self.suppressed.retain(|suppressed| severities.contains(&suppressed.finding.severity));
+        before - self.findings.len()
+    }
+
     /// How many of what counts have this severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {

@@ -55,6 +55,7 @@ Exit codes:
   0    done
   1    the build or the check failed
   2    wrong usage or input
+  3    a policy does not allow what a scan found
   130  interrupted";
 
 #[derive(Debug, Subcommand)]
@@ -80,7 +81,7 @@ pub(crate) enum Command {
     Image(crate::commands::image::ImageArgs),
     /// List the packages in an image, with licences and the layers that brought them
     Sbom(Box<crate::commands::sbom::SbomArgs>),
-    /// Look for known vulnerabilities in images
+    /// Find known vulnerabilities of the packages in an image
     Scan(Box<crate::commands::scan::ScanArgs>),
     /// Sign images in a registry
     Sign(crate::commands::sign::SignArgs),

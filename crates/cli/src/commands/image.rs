@@ -5,6 +5,8 @@ mod names;
 mod place;
 mod save;
 
+pub(crate) use save::{LayoutOf, parse_platform, to_layout};
+
 use build::{ImageRecord, Store};
 use clap::{Args, Subcommand};
 use oci::{Descriptor, Index, Manifest, Platform, Reference, media_type};

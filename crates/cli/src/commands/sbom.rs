@@ -155,9 +155,7 @@ pub(crate) fn take_inventory(
 pub(crate) fn open_image(target: &Target<'_>, settings: &Settings, context: &Context<'_>) -> Result<OpenImage> {
     let location = location(target.image, context)?;
     let platform = match target.platform {
-        Some(text) => {
-            text.parse().map_err(|e: oci::PlatformError| CliError::usage(format!("--platform {text}: {e}")))?
-        }
+        Some(text) => super::image::parse_platform(text)?,
         None => Platform::host(),
     };
     let failed = |error: build::BuildError| crate::report::build_error(&error, None, context);
@@ -174,6 +172,22 @@ pub(crate) fn open_image(target: &Target<'_>, settings: &Settings, context: &Con
     };
     let options = OpenOptions { store, client: &client, platform, remote: target.remote };
     inspect::open(&location, &options).map_err(failed)
+}
+
+/// The file, where an archive is meant.
+pub(crate) fn archive(text: &str, context: &Context<'_>) -> Result<Option<PathBuf>> {
+    Ok(match location(text, context)? {
+        ImageLocation::Archive(path) => Some(path),
+        _ => None,
+    })
+}
+
+/// How other commands must call it: a layout that is given as a directory has its prefix.
+pub(crate) fn full_name(text: &str, context: &Context<'_>) -> Result<String> {
+    Ok(match location(text, context)? {
+        ImageLocation::Layout { path, tag: None, digest: None } => format!("oci-layout://{}", path.display()),
+        _ => text.to_owned(),
+    })
 }
 
 /// What is meant: a layout, an archive where such a file is, else a name.

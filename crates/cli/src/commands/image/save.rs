@@ -50,17 +50,9 @@ pub(super) fn run(args: &SaveArgs, context: &Context<'_>) -> Result<()> {
     }
     let docker = args.kind == "docker";
     let platform = match &args.platform {
-        Some(text) => {
-            Some(text.parse().map_err(|e: oci::PlatformError| CliError::usage(format!("--platform {text}: {e}")))?)
-        }
+        Some(text) => Some(parse_platform(text)?),
         None => docker.then(Platform::host),
     };
-    let from = Place::parse(&args.image, Side::From { remote: args.remote }, &settings, context)?;
-    let (mut top, mut bytes) = from.top()?;
-    if let Some(platform) = &platform {
-        top = select(&from, &top, &bytes, platform)?;
-        bytes = from.manifest(&top)?;
-    }
     // The layout is made beside the archive first: blobs come in parallel, and are checked, before a byte is written.
     let target = (args.output != "-").then(|| context.env.path(&args.output));
     let parent = target.as_deref().and_then(Path::parent).map_or_else(std::env::temp_dir, Path::to_owned);
@@ -69,11 +61,9 @@ pub(super) fn run(args: &SaveArgs, context: &Context<'_>) -> Result<()> {
         .prefix(".cooperage-save-")
         .tempdir_in(&parent)
         .map_err(|e| CliError::io("write in", &parent, &e))?;
-    let layout = Layout::create(work.path().join("layout")).map_err(|e| CliError::io("write in", &parent, &e))?;
+    let image = LayoutOf { name: &args.image, platform, remote: args.remote };
+    let (layout, bytes) = to_layout(&image, &work.path().join("layout"), &settings, context)?;
     let name = args.image.parse::<oci::Reference>().ok().map(oci::Reference::or_latest);
-    let tag = name.as_ref().and_then(|n| n.tag()).map(str::to_owned);
-    let to = Place::Layout { layout: layout.clone(), tag, digest: None };
-    Copier::new(&from, &to, false).tree(&top, &bytes, Entry::Top, 0)?;
     let mut index = layout.index().map_err(|e| CliError::io("read", layout.root(), &e))?;
     for entry in &mut index.manifests {
         if let Some(name) = &name {
@@ -98,6 +88,42 @@ pub(super) fn run(args: &SaveArgs, context: &Context<'_>) -> Result<()> {
             file.persist(&path).map(drop).map_err(|e| failed(e.error))
         }
     }
+}
+
+/// `--platform`.
+pub(crate) fn parse_platform(text: &str) -> Result<Platform> {
+    text.parse().map_err(|e: oci::PlatformError| CliError::usage(format!("--platform {text}: {e}")))
+}
+
+/// An image that is to be put into a layout.
+pub(crate) struct LayoutOf<'a> {
+    /// A name, or `oci-layout://DIR[:TAG][@DIGEST]`.
+    pub(crate) name: &'a str,
+    /// The one image of an index; without it all.
+    pub(crate) platform: Option<Platform>,
+    /// Ask the registry even where the store has the image.
+    pub(crate) remote: bool,
+}
+
+/// Makes a layout of an image in a directory, which must not be there yet. Gives the layout, and what its entry is.
+pub(crate) fn to_layout(
+    image: &LayoutOf<'_>,
+    directory: &Path,
+    settings: &Settings,
+    context: &Context<'_>,
+) -> Result<(Layout, Vec<u8>)> {
+    let from = Place::parse(image.name, Side::From { remote: image.remote }, settings, context)?;
+    let (mut top, mut bytes) = from.top()?;
+    if let Some(platform) = &image.platform {
+        top = select(&from, &top, &bytes, platform)?;
+        bytes = from.manifest(&top)?;
+    }
+    let layout = Layout::create(directory).map_err(|e| CliError::io("write", directory, &e))?;
+    let name = image.name.parse::<oci::Reference>().ok().map(oci::Reference::or_latest);
+    let tag = name.as_ref().and_then(|n| n.tag()).map(str::to_owned);
+    let to = Place::Layout { layout: layout.clone(), tag, digest: None };
+    Copier::new(&from, &to, false).tree(&top, &bytes, Entry::Top, 0)?;
+    Ok((layout, bytes))
 }
 
 /// What `docker load` reads.
