@@ -20,6 +20,9 @@ pub struct Envelope {
     pub signatures: Vec<Signature>,
 }
 
+/// The most signatures of an envelope.
+const MAX_SIGNATURES: usize = 20;
+
 /// One signature of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
@@ -40,6 +43,9 @@ pub enum EnvelopeError {
     /// It has no signature.
     #[error("the envelope has no signature")]
     Unsigned,
+    /// It has more signatures than anybody gives, and each costs a pass over the payload.
+    #[error("the envelope has {0} signatures; no more than {MAX_SIGNATURES} are looked at")]
+    TooMany(usize),
     /// None of its signatures is of the key.
     #[error("the signature is of another key, or the envelope was changed after it was signed")]
     Signature,
@@ -86,6 +92,9 @@ impl Envelope {
     pub fn verify(&self, keys: &[PublicKey]) -> Result<Statement, EnvelopeError> {
         if self.payload_type != MEDIA_TYPE {
             return Err(EnvelopeError::Type(self.payload_type.clone()));
+        }
+        if self.signatures.len() > MAX_SIGNATURES {
+            return Err(EnvelopeError::TooMany(self.signatures.len()));
         }
         let payload = decode(&self.payload, "the payload")?;
         let signed = pae(&self.payload_type, &payload);
@@ -134,6 +143,9 @@ mod tests {
         let mut unsigned = envelope.clone();
         unsigned.signatures.clear();
         assert_eq!(unsigned.verify(&[key.public()]).unwrap_err(), EnvelopeError::Unsigned);
+        let mut many = envelope.clone();
+        many.signatures = vec![envelope.signatures[0].clone(); 100_000];
+        assert_eq!(many.verify(&[key.public()]).unwrap_err(), EnvelopeError::TooMany(100_000));
         let mut typed = envelope;
         typed.payload_type = "text/plain".into();
         assert!(matches!(typed.verify(&[key.public()]), Err(EnvelopeError::Type(_))));

@@ -131,6 +131,78 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+fn damaged(sample: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+    let mut bad = sample.to_vec();
+    for _ in 0..=numbers.below(4) {
+        let at = numbers.below(bad.len());
+        match numbers.below(5) {
+            0 => bad[at] = numbers.below(256) as u8,
+            1 => bad[at] = [0, 0x7f, 0x80, 0xff, b'\n', b':', b'"'][numbers.below(7)],
+            2 => bad.truncate(at),
+            3 => bad.insert(at, numbers.below(256) as u8),
+            _ => {
+                let end = (at + numbers.below(32)).min(bad.len());
+                bad.drain(at..end);
+            }
+        }
+        if bad.is_empty() {
+            break;
+        }
+    }
+    bad
+}
+
+/// What a registry may hold as a signature, an attestation, a bundle, a key or a policy: refused with a reason, and
+/// never accepted with another content than was signed.
+#[test]
+fn damaged_signatures_prove_nothing() {
+    use attest::bundle::Bundle;
+    use attest::cosign::{Claim, attestation, signature};
+    use attest::key::{PrivateKey, PublicKey};
+    use attest::statement::{SPDX, Statement, Subject};
+    let (key, digest) = (PrivateKey::generate().unwrap(), oci::Digest::sha256(b"image"));
+    let keys = [key.public()];
+    let said = Statement::new(vec![Subject::new("_", &digest)], SPDX, serde_json::json!({ "a": [1, "two"] }));
+    let simple = signature(&key, "h/r", &digest, &[("a".to_owned(), "b".to_owned())].into()).unwrap();
+    let envelope = attestation(&key, &said).unwrap();
+    let bundle = Bundle::sign(&said, &key).unwrap().to_bytes();
+    type Make<'a> = &'a dyn Fn(Vec<u8>) -> Claim;
+    let claims: [(Vec<u8>, Make<'_>); 3] = [
+        (simple.bytes, &|bytes| Claim::Simple(bytes, simple.descriptor.annotations.clone())),
+        (envelope.bytes, &|bytes| Claim::Envelope(bytes, envelope.descriptor.annotations.clone())),
+        (bundle, &Claim::Bundle),
+    ];
+    let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
+    for (bytes, claim) in claims {
+        let whole = claim(bytes.clone()).verify(&digest, &keys).unwrap();
+        for _ in 0..300 {
+            match claim(damaged(&bytes, &mut numbers)).verify(&digest, &keys) {
+                // Damage outside of what is signed, such as in a hint.
+                Ok(proof) => assert_eq!(proof, whole),
+                Err(why) => assert!(!why.is_empty()),
+            }
+        }
+    }
+    assert!(matches!(
+        Claim::Bundle(include_bytes!("data/bundle.json").to_vec()).verify(&digest, &keys),
+        Err(why) if why.contains("another key")
+    ));
+    let texts = [key.public().to_pem(), include_str!("data/cosign.key").to_owned()];
+    let policy = "[[image]]\nmatch = \"a/*\"\nkeys = [\"k\"]\nattestations = [\"spdxjson\"]\n";
+    for _ in 0..500 {
+        for text in &texts {
+            let bad = String::from_utf8_lossy(&damaged(text.as_bytes(), &mut numbers)).into_owned();
+            let _ = PublicKey::from_pem(&bad);
+            // Without a password nothing is decrypted: scrypt is slow by design.
+            let _ = PrivateKey::from_pem(&bad, || None);
+        }
+        let bad = damaged(policy.as_bytes(), &mut numbers);
+        if let Ok(policy) = attest::policy::Policy::parse(&String::from_utf8_lossy(&bad)) {
+            let _ = policy.need("a/b");
+        }
+    }
+}
+
 #[test]
 fn damage_is_survived() {
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
@@ -153,24 +225,7 @@ fn damage_is_survived() {
         let brings = !path.ends_with("copyright") && !path.ends_with("RECORD") && !path.ends_with("os-release");
         assert_eq!(brings, !whole.packages.is_empty(), "{path}");
         for _ in 0..2000 {
-            let mut bad = sample.clone();
-            for _ in 0..=numbers.below(4) {
-                let at = numbers.below(bad.len());
-                match numbers.below(5) {
-                    0 => bad[at] = numbers.below(256) as u8,
-                    1 => bad[at] = [0, 0x7f, 0x80, 0xff, b'\n', b':', b'"'][numbers.below(7)],
-                    2 => bad.truncate(at),
-                    3 => bad.insert(at, numbers.below(256) as u8),
-                    _ => {
-                        let end = (at + numbers.below(32)).min(bad.len());
-                        bad.drain(at..end);
-                    }
-                }
-                if bad.is_empty() {
-                    break;
-                }
-            }
-            let _ = read(&bad);
+            let _ = read(&damaged(&sample, &mut numbers));
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::error::{CliError, Result};
 
 /// The largest signature, envelope or bundle that is read: attestations hold whole SBOMs.
 const LIMIT: u64 = 64 << 20;
+/// The most bytes of all of them for one image, which are held at once.
+const LIMIT_OF_ALL: u64 = 256 << 20;
 /// The most claims that are looked at for one image.
 const MOST: usize = 500;
 
@@ -151,6 +153,7 @@ pub(crate) fn claims(
     digest: &Digest,
 ) -> std::result::Result<Vec<Found>, registry::Error> {
     let mut found = Vec::new();
+    let mut budget = LIMIT_OF_ALL;
     for suffix in ["sig", "att"] {
         let tag = attest::cosign::tag(digest, suffix);
         let fetched = match client.manifest(&name.with_tag(&tag)) {
@@ -172,7 +175,7 @@ pub(crate) fn claims(
                 ENVELOPE => Claim::Envelope,
                 _ => continue,
             };
-            let claim = match blob(client, name, layer)? {
+            let claim = match blob(client, name, layer, &mut budget)? {
                 Ok(bytes) => Ok(make(bytes, layer.annotations.clone())),
                 Err(why) => Err(why),
             };
@@ -197,7 +200,7 @@ pub(crate) fn claims(
         };
         let Ok(manifest) = serde_json::from_slice::<Manifest>(&fetched.bytes) else { continue };
         let Some(layer) = manifest.layers.iter().find(|l| l.media_type.contains("sigstore.bundle")) else { continue };
-        let claim = blob(client, name, layer)?.map(Claim::Bundle);
+        let claim = blob(client, name, layer, &mut budget)?.map(Claim::Bundle);
         found.push(Found { place, claim });
     }
     Ok(found)
@@ -213,9 +216,19 @@ fn blob(
     client: &Client,
     name: &Reference,
     descriptor: &Descriptor,
+    budget: &mut u64,
 ) -> std::result::Result<std::result::Result<Vec<u8>, String>, registry::Error> {
+    if descriptor.size > *budget {
+        return Ok(Err(format!(
+            "it is not read: the signatures of one image may have {} MiB together",
+            LIMIT_OF_ALL >> 20
+        )));
+    }
     match client.blob_bytes(name, descriptor, LIMIT) {
-        Ok(bytes) => Ok(Ok(bytes)),
+        Ok(bytes) => {
+            *budget = budget.saturating_sub(bytes.len() as u64);
+            Ok(Ok(bytes))
+        }
         Err(error) => match error.kind() {
             ErrorKind::Digest | ErrorKind::NotFound | ErrorKind::TooLarge => Ok(Err(error.to_string())),
             _ => Err(error),
