@@ -5,6 +5,7 @@ use crate::images::registry_error;
 use crate::provenance::Materials;
 use crate::request::{BuildRequest, Context, ContextSource, DockerfileSource};
 use crate::source::{self, archive, git, http};
+use crate::ssh::Agents;
 use crate::store::Store;
 use crate::tree::{DirTree, Tree};
 use crate::vertices::Vertices;
@@ -26,6 +27,8 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) cancelled: &'a (dyn Fn() -> bool + Sync),
     /// What came from the network, for the provenance.
     pub(crate) materials: Arc<Materials>,
+    /// For `RUN --mount=type=ssh` and git sources.
+    pub(crate) ssh: Arc<Agents>,
 }
 
 /// The loaded Dockerfile and the context that it speaks of.
@@ -198,7 +201,7 @@ impl Fetcher<'_> {
         let line = format!("[internal] load git source {}", url.display());
         let id = self.vertices.start(self.events, &line, None, &[]);
         let parent = self.store.scratch_dir("git")?;
-        let options = self.git_options(&url, &parent);
+        let options = self.git_options(&url, &parent)?;
         let result =
             git::resolve(&url, &options).and_then(|commit| git::checkout(&url, &commit, &options)).map_err(git_error);
         let outcome = result.as_ref().map_or_else(|e| Outcome::Failed(e.message().to_owned()), |_| Outcome::Done);
@@ -212,7 +215,7 @@ impl Fetcher<'_> {
     pub(crate) fn git_commit(&self, text: &str) -> Result<String> {
         let url = git::GitUrl::parse(text).map_err(|e| BuildError::new(Kind::Dockerfile, e.to_string()))?;
         let parent = self.store.scratch_dir("git")?;
-        let commit = git::resolve(&url, &self.git_options(&url, &parent)).map_err(git_error)?.commit;
+        let commit = git::resolve(&url, &self.git_options(&url, &parent)?).map_err(git_error)?.commit;
         self.materials.git(text, &commit);
         Ok(commit)
     }
@@ -227,16 +230,18 @@ impl Fetcher<'_> {
         }
     }
 
-    fn git_options<'b>(&'b self, url: &git::GitUrl, parent: &'b Path) -> git::GitOptions<'b> {
-        git::GitOptions {
+    fn git_options<'b>(&'b self, url: &git::GitUrl, parent: &'b Path) -> Result<git::GitOptions<'b>> {
+        let agent = self.ssh.socket("default", self.request, self.env)?;
+        let ssh_auth_sock = agent.or_else(|| self.env.get("SSH_AUTH_SOCK").map(PathBuf::from));
+        Ok(git::GitOptions {
             env: self.env,
             temp_dir: parent,
             auth: git::GitAuth::from_secrets(url.host(), |id| self.secret_text(id)),
-            ssh_auth_sock: self.env.get("SSH_AUTH_SOCK").map(PathBuf::from),
+            ssh_auth_sock,
             allow_file: true,
             timeout: std::time::Duration::from_secs(600),
             cancelled: self.cancelled,
-        }
+        })
     }
 
     /// Downloads a file.

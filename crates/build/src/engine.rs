@@ -171,6 +171,7 @@ impl Engine {
             vertices,
             cancelled,
             materials,
+            ssh: Arc::default(),
         }
     }
 

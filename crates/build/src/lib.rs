@@ -40,6 +40,7 @@ mod provenance;
 pub mod request;
 mod snapshot;
 pub mod source;
+mod ssh;
 mod store;
 mod time;
 mod tree;

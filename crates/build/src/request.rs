@@ -225,7 +225,7 @@ pub enum SecretSource {
 pub struct SshAgent {
     /// What `RUN --mount=type=ssh,id=` names; `default` where none is given.
     pub id: String,
-    /// The agent's socket, or key files.
+    /// The agent's socket, or files with private keys; none: the agent of `SSH_AUTH_SOCK`.
     pub paths: Vec<PathBuf>,
 }
 

@@ -1,6 +1,7 @@
 //! What a build writes: each kind of output, read by programs that nobody here wrote; and sources that need a real
 //! repository or a real agent.
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -235,9 +236,42 @@ fn an_agent_is_forwarded_and_its_keys_are_not() {
     let missing = place.command("-o DIR/none --no-cache").output().unwrap();
     assert_eq!(missing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("--ssh default"));
-    let key =
-        place.command(&format!("-o DIR/none --no-cache --ssh default={}", text(&place.path("key")))).output().unwrap();
-    assert!(String::from_utf8_lossy(&key.stderr).contains("not the socket of an SSH agent"));
+    // A step may ask which keys there are (11: 12 and their number), and may not throw them away (19: 5, a failure).
+    let ask = r#"RUN --mount=type=ssh,uid=1000 perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); connect(S, sockaddr_un($ENV{SSH_AUTH_SOCK})) or die "connect: $!"; for $t (11, 19, 11) { syswrite S, pack("NC", 1, $t); sysread S, $n, 4; sysread S, $b, unpack("N", $n); print join(" ", unpack("Cx3C", $b . "\0" x 5)), "\n" }' > /tmp/said"#;
+    let base = testkit::bases::DEBIAN.layout().unwrap();
+    fs::write(
+        place.path("context/Dockerfile"),
+        format!("FROM debian AS asks\nUSER 1000\n{ask}\nFROM scratch\nCOPY --from=asks /tmp/said /\n"),
+    )
+    .unwrap();
+    let asks = |said: &str, isolation: &str, rest: &str| {
+        let context = format!("debian=oci-layout://{}", text(&base));
+        place.build(&format!(
+            "-o DIR/{said} --no-cache --isolation={isolation} --build-context {context} --ssh default={rest}"
+        ));
+        assert_eq!(fs::read_to_string(place.path(said).join("said")).unwrap(), "12 1\n5 0\n12 1\n", "{isolation}");
+    };
+    if testkit::is_root() {
+        asks("namespaces", "namespaces", text(&socket));
+        asks("chroot", "chroot", text(&socket));
+    }
+    asks("intercept", "intercept", text(&socket));
     agent.kill().unwrap();
     agent.wait().unwrap();
+
+    // A key file, though others may read it; and what is no key.
+    let key = place.path("key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    asks("from-a-key", "auto", text(&key));
+    let refused = |path: &Path| {
+        let output = place.command(&format!("-o DIR/none --no-cache --ssh default={}", text(path))).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    fs::write(place.path("context/Dockerfile"), dockerfile).unwrap();
+    assert!(refused(&place.path("key.pub")).contains("key.pub is not taken"));
+    run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "secret", "-f", text(&place.path("locked"))]);
+    let locked = refused(&place.path("locked"));
+    assert!(locked.contains("locked is not taken") && locked.contains("without a passphrase"), "{locked}");
+    assert!(refused(&socket).contains("nobody listens at"));
 }

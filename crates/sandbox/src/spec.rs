@@ -151,11 +151,17 @@ pub enum MountKind {
         /// Group inside the step.
         gid: u32,
     },
-    /// A Unix socket of the builder (an ssh agent). The socket itself keeps its owner and mode.
+    /// A Unix socket that the builder made for this step. It is given its owner and mode.
     Socket {
         /// The path on the builder's side.
         #[serde(with = "bytes")]
         source: PathBuf,
+        /// Permission bits.
+        mode: u32,
+        /// Owner inside the step.
+        uid: u32,
+        /// Group inside the step.
+        gid: u32,
     },
 }
 

@@ -7,6 +7,7 @@ use crate::key::Key;
 use crate::plan::{MountOp, RunOp, Sharing};
 use crate::request::{OnFailure, SecretSource};
 use crate::snapshot::{layer_error, open_dir};
+use crate::ssh::Forward;
 use crate::store::{FileLock, LayerId, LayerMeta, Lock, fs_name, remove_tree};
 use crate::tree::{Node, Tree, builder_time, resolve};
 use dockerfile::ast::{MountKind, Network, Security};
@@ -16,6 +17,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{BufWriter, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,6 +32,7 @@ const HOSTNAME: &str = "buildkitsandbox";
 pub(super) struct Held {
     locks: Vec<FileLock>,
     scratch: Vec<PathBuf>,
+    forwards: Vec<Forward>,
 }
 
 impl Drop for Held {
@@ -48,7 +51,8 @@ impl Executor<'_> {
         let mut lowers = self.layers.directories(&so_far.chain, Some(at.line))?;
         let tree = self.layers.tree(&so_far.chain, "the image", Some(at.line))?;
         let work = store.scratch_dir("run")?;
-        let mut held = Held { locks: Vec::new(), scratch: vec![work.clone()] };
+        let mut held = Held::default();
+        held.scratch.push(work.clone());
         let (upper, overlay_work) = (work.join("fs"), work.join("work"));
         for dir in [&upper, &overlay_work] {
             fs::create_dir(dir).map_err(|e| BuildError::io("make", dir, e))?;
@@ -332,32 +336,30 @@ impl Executor<'_> {
                 sandbox::MountKind::File { content, mode: mount.mode.unwrap_or(0o400), uid, gid }
             }
             MountKind::Ssh => {
-                let agent = request.ssh.iter().find(|a| a.id == mount.id);
-                let socket = match agent.map(|a| a.paths.as_slice()) {
-                    Some([]) => self.fetcher.env.get("SSH_AUTH_SOCK").map(PathBuf::from),
-                    Some([path, ..]) => Some(path.clone()),
-                    None => None,
-                };
                 if !env.iter().any(|(n, _)| n == "SSH_AUTH_SOCK") {
                     env.push(("SSH_AUTH_SOCK".to_owned(), mount.target.clone()));
                 }
-                let Some(source) = socket else {
+                let Some(agent) = self.fetcher.ssh.socket(&mount.id, request, self.fetcher.env)? else {
                     if !mount.required {
                         return Ok(());
                     }
                     return Err(BuildError::new(Kind::Dockerfile, format!("no SSH key {:?} forwarded", mount.id))
-                        .hint(format!("start an agent (ssh-agent, ssh-add) and give it with --ssh {}", mount.id)));
+                        .hint(format!("start an agent (ssh-agent, ssh-add) and give it with --ssh {}, or a key with --ssh {}=FILE", mount.id, mount.id)));
                 };
-                let is_socket =
-                    fs::metadata(&source).is_ok_and(|m| std::os::unix::fs::FileTypeExt::is_socket(&m.file_type()));
-                if !is_socket {
-                    return Err(BuildError::new(
+                UnixStream::connect(&agent).map_err(|e| {
+                    BuildError::new(
                         Kind::Input,
-                        format!("--ssh {}: {} is not the socket of an SSH agent", mount.id, source.display()),
+                        format!("--ssh {}: nobody listens at {}: {e}", mount.id, agent.display()),
                     )
-                    .hint("key files are not served: start an agent (eval $(ssh-agent); ssh-add FILE) and give --ssh default"));
-                }
-                sandbox::MountKind::Socket { source }
+                    .hint("name the socket of an agent that runs (echo $SSH_AUTH_SOCK), or a private key")
+                })?;
+                let dir = self.layers.store.scratch_dir("ssh")?;
+                held.scratch.push(dir.clone());
+                let mode = mount.mode.unwrap_or(0o600);
+                let forward = Forward::start(&dir, mode, agent).map_err(|e| BuildError::io("listen in", &dir, e))?;
+                let source = forward.path().to_owned();
+                held.forwards.push(forward);
+                sandbox::MountKind::Socket { source, mode, uid, gid }
             }
             MountKind::Cache => {
                 let source = self.cache_dir(at, position, mount, held)?;

@@ -96,7 +96,7 @@ fn open_dir(path: &Path) -> Setup<OwnedFd> {
 
 fn open_source(mount: &Mount) -> Setup<Source> {
     match &mount.kind {
-        MountKind::Bind { source, .. } | MountKind::Socket { source } => {
+        MountKind::Bind { source, .. } | MountKind::Socket { source, .. } => {
             let fd = open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
                 .context(|| format!("open {} for the mount at {}", source.display(), mount.target.display()))?;
             let stat = rustix::fs::fstat(&fd).context(|| format!("stat {}", source.display()))?;
@@ -217,7 +217,12 @@ fn apply(
             mount_bind_recursive(fd_path(&fd), fd_path(&point)).context(|| "bind")?;
             if *readonly { read_only(root, &mount.target) } else { Ok(()) }
         }
-        (MountKind::Socket { .. }, Source::Path(fd, _)) => {
+        (MountKind::Socket { mode, uid, gid, .. }, Source::Path(fd, _)) => {
+            let (uid, gid) = if spec.fake_ownership { (0, 0) } else { (*uid, *gid) };
+            let path = fd_path(&fd);
+            rustix::fs::chown(&path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .context(|| format!("give the socket to {uid}:{gid}"))?;
+            rustix::fs::chmod(&path, Mode::from_raw_mode(*mode)).context(|| "set the socket's mode")?;
             mount_bind(fd_path(&fd), fd_path(&point)).context(|| "bind the socket")
         }
         (MountKind::Scratch { .. }, Source::Scratch { lower, upper, work }) => {

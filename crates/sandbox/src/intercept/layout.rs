@@ -220,8 +220,11 @@ impl<'a> Builder<'a> {
                 self.add(target, &dir, 0)
             }
             MountKind::File { content, mode, uid, gid } => self.file_in_memory(target, content, *mode, (*uid, *gid)),
-            MountKind::Socket { source } => {
-                let source = source.canonicalize().context(|| format!("find the socket {}", source.display()))?;
+            MountKind::Socket { source, uid, gid, .. } => {
+                let action = || format!("find the socket {}", source.display());
+                let source = source.canonicalize().context(action)?;
+                let file = rustix::fs::open(&source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).context(action)?;
+                self.give(&file, (*uid, *gid)).context(action)?;
                 self.add(target, &source, MOUNT_FILE)
             }
         }
@@ -258,15 +261,21 @@ impl<'a> Builder<'a> {
             rest = &rest[written..];
         }
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & 0o7777)).context(action)?;
-        if owner != (0, 0) {
-            let wanted = StatxFlags::INO | StatxFlags::BTIME;
-            let stat = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, wanted).context(action)?;
-            let (seconds, nanoseconds) = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
-            self.doors.owners.push((FileKey { ino: stat.stx_ino, seconds, nanoseconds }, owner));
-        }
+        self.give(&fd, owner).context(action)?;
         let (target, door) = self.close(target, false)?;
         let place = Place { target, source: PathBuf::new(), fd: Some(fd), flags: MOUNT_FILE, door, in_memory: true };
         self.push(place);
+        Ok(())
+    }
+
+    /// Lets the step see an owner; the file keeps the builder's.
+    fn give(&mut self, file: &OwnedFd, owner: (u32, u32)) -> Result<(), rustix::io::Errno> {
+        if owner != (0, 0) {
+            let wanted = StatxFlags::INO | StatxFlags::BTIME;
+            let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, wanted)?;
+            let (seconds, nanoseconds) = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
+            self.doors.owners.push((FileKey { ino: stat.stx_ino, seconds, nanoseconds }, owner));
+        }
         Ok(())
     }
 

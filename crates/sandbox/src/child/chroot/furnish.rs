@@ -150,8 +150,13 @@ impl Furniture {
                 };
                 write().context(action)
             }),
-            MountKind::Socket { source } => self.place(target, None, |at| {
-                fs::hard_link(source, at)
+            MountKind::Socket { source, mode, uid, gid } => self.place(target, None, |at| {
+                let link = || {
+                    fs::hard_link(source, at)?;
+                    lchown(at, Some(*uid), Some(*gid))?;
+                    fs::set_permissions(at, PermissionsExt::from_mode(*mode))
+                };
+                link()
                     .context(action)
                     .map_err(|error| error.hint("without mount(2), a socket must lie on the file system of the tree"))
             }),
