@@ -183,9 +183,10 @@ fn problems(samples: &[Sample], disk: &str, end: &str, changes: &[String]) -> Ve
         .map(|line| line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect())
         .collect();
     if let (Some(first), Some(last)) = (points.first(), points.last()) {
-        for (name, (before, after)) in ["KiB", "files", "entries of tmp and trash"].iter().zip(first.iter().zip(last)) {
-            // An index or a directory may be a little larger; a build that is kept is a hundred times that.
-            if *after > before + before / 10 + 64 {
+        let names = [("KiB", 1024), ("files", 20), ("entries of tmp and trash", 0)];
+        for ((name, slack), (before, after)) in names.into_iter().zip(first.iter().zip(last)) {
+            // An empty directory keeps the size that it had; a build that is kept is ten times the slack.
+            if *after > before + slack {
                 problems.push(format!("{name} of the emptied store grow from {before} to {after}"));
             }
         }
@@ -208,7 +209,7 @@ mod tests {
         assert_eq!(problems(&samples, disk, "oom_kill 0\n", &[]), Vec::<String>::new());
         samples[19].processes = 4;
         samples[18].memory = 20 << 20;
-        let found = problems(&samples, "1 100 50 0\n20 1000 50 90\n", "oom_kill 2\n", &["/x: new".to_owned()]);
+        let found = problems(&samples, "1 100 50 0\n20 2000 50 90\n", "oom_kill 2\n", &["/x: new".to_owned()]);
         assert_eq!(found.len(), 6, "{found:?}");
     }
 }

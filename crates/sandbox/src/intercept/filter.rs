@@ -88,14 +88,22 @@ fn leaf(nr: u32, when: When, settings: &Settings) -> Code {
             code
         }
         When::Fails(errno) => vec![ret(SECCOMP_RET_ERRNO | errno)],
-        When::Socket(errno) if settings.no_network => vec![
-            load_arg(0, false),
-            jump_eq(libc::AF_UNIX.unsigned_abs(), 2, 0),
-            jump_eq(libc::AF_NETLINK.unsigned_abs(), 1, 0),
-            ret(SECCOMP_RET_ERRNO | errno),
-            ret(SECCOMP_RET_ALLOW),
-        ],
-        When::Socket(_) => vec![ret(SECCOMP_RET_ALLOW)],
+        // An audit socket is to be had, but may not be written to: programs (sudo, shadow) take none for no audit.
+        When::Socket(errno) => {
+            let refused = ret(SECCOMP_RET_ERRNO | libc::EPROTONOSUPPORT.unsigned_abs());
+            let audit = [load_arg(2, false), jump_eq(libc::NETLINK_AUDIT.unsigned_abs(), 0, 1), refused];
+            let netlink = libc::AF_NETLINK.unsigned_abs();
+            let mut code = vec![load_arg(0, false)];
+            if settings.no_network {
+                code.extend([jump_eq(libc::AF_UNIX.unsigned_abs(), 5, 0), jump_eq(netlink, 1, 0)]);
+                code.push(ret(SECCOMP_RET_ERRNO | errno));
+            } else {
+                code.push(jump_eq(netlink, 0, 3));
+            }
+            code.extend(audit);
+            code.push(ret(SECCOMP_RET_ALLOW));
+            code
+        }
         When::NotNull(arg) => {
             let mut code = vec![
                 load_arg(arg, false),
@@ -269,6 +277,12 @@ mod tests {
         assert_eq!(with(nr::PRCTL, 0, 15), SECCOMP_RET_ALLOW);
         assert_eq!(with(nr::SOCKET, 0, 1), SECCOMP_RET_ALLOW);
         assert_eq!(with(nr::SOCKET, 0, 2), SECCOMP_RET_ERRNO | 97);
+        for code in [&code, &program(&settings(false))] {
+            let netlink = |protocol| run(code, nr::SOCKET, [16, 3, protocol, 0, 0, 0], GUEST);
+            assert_eq!((netlink(0), netlink(9)), (SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO | 93));
+            assert_eq!(run(code, nr::SOCKET, [1, 1, 9, 0, 0, 0], GUEST), SECCOMP_RET_ALLOW);
+        }
+        assert_eq!(run(&program(&settings(false)), nr::SOCKET, [2, 1, 0, 0, 0, 0], GUEST), SECCOMP_RET_ALLOW);
         assert_eq!(run(&code, 0x4000_0001, [0; 6], GUEST), SECCOMP_RET_ERRNO | 38);
     }
 }
