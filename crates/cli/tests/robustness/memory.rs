@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use testkit::bases;
+
 use super::support::{Log, Place, Random, registry};
 
 /// Runs a build and watches the largest size that it ever had in memory.
@@ -73,5 +75,24 @@ fn memory_is_flat() {
         let text = format!("{what}: {} MiB at most for {small} MiB, {} MiB for {large} MiB", few >> 20, many >> 20);
         assert!(few > 1 << 20 && many < 150_000_000, "{text}");
         assert!(many < few + 20_000_000, "{text}");
+    }
+}
+
+/// Debian with Node: 370 MB in tens of thousands of files, all of them listed.
+#[test]
+fn an_sbom_of_a_large_image_takes_little_memory() {
+    let tools = [("mmdebstrap", "mmdebstrap")];
+    if !testkit::available("an_sbom_of_a_large_image_takes_little_memory", &tools) {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let image = format!("oci-layout://{}", bases::NODE.layout().unwrap().display());
+    for name in ["image.spdx.json", "image.cdx.json"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cooperage"));
+        command.args(["sbom", &image, "--files", "all", "-o", name, "--root", "store"]).current_dir(place.path());
+        let (log, peak) = peak(&mut command);
+        assert_eq!(log.code, Some(0), "{}", log.text);
+        assert!(place.path().join(name).metadata().unwrap().len() > 1 << 20);
+        assert!(peak > 1 << 20 && peak < 200_000_000, "{name}: {} MiB at most", peak >> 20);
     }
 }
