@@ -1,6 +1,8 @@
 //! `cooperage factory synth`: from images.yaml and the state files to resources. `kargo.yaml` beside this file is held
 //! against Kargo's schemas by the tests of `gitops`.
 use crate::{Place, assert_file};
+use std::os::unix::fs::PermissionsExt;
+use testkit::{PodKind, PodSpec, REGISTRY_TOOLS, Registry, bases, pod};
 
 const IMAGES: [&str; 5] = [
     "- name: api\n  registry: ghcr.io\n  repository: acme/api\n  \
@@ -130,4 +132,62 @@ fn a_runner_for_a_cluster() {
 
     For more information, try '--help'.
     ");
+}
+
+/// The runner's files, variables and user, in a pod under "restricted": probes pass, images are built, pushed and told of.
+#[test]
+fn commands_work_in_the_runner() {
+    let tools = [REGISTRY_TOOLS, &[("runc", "runc"), ("mmdebstrap", "mmdebstrap")]].concat();
+    if !testkit::available("commands_work_in_the_runner", &tools) {
+        return;
+    }
+    if !testkit::is_root() {
+        assert!(std::env::var_os("CI").is_none(), "commands_work_in_the_runner: needs root");
+        return;
+    }
+    let registry = Registry::start().unwrap();
+    let base = bases::BUSYBOX.push(&registry).unwrap();
+    let place = Place::new().file("bin/cooperage", "");
+    std::fs::copy(env!("CARGO_BIN_EXE_cooperage"), place.path("bin/cooperage")).unwrap();
+    let images = format!(
+        "- name: tool\n  registry: {}\n  repository: acme/tool\n  local: {{dockerfile: Dockerfile}}\n",
+        registry.host()
+    );
+    let dockerfile = format!("FROM {base}\nRUN id -u > /who && mkdir -m 700 /d\n");
+    let place = place.file("etc/images.yaml", &images).file("etc/Dockerfile", &dockerfile);
+    for (dir, user) in [("cache", Some(1000)), ("tmp", Some(1000)), ("etc", None), ("bin", None), (".", None)] {
+        let path = place.path(dir);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::chown(&path, user, user).unwrap();
+    }
+    let text = place.ok(&["factory", "synth", "kubernetes", "--config-map", "images"]);
+    let after = |from: &str, to: &str| text.split_once(from).unwrap().1.split_once(to).unwrap().0.to_owned();
+    let mut spec = PodSpec::new(PodKind::Restricted, pod::rootfs(&bases::BUSYBOX).unwrap())
+        .bind_read_only(place.path("bin/cooperage"), "/usr/local/bin/cooperage")
+        .bind_read_only(place.path("etc"), "/etc/cooperage")
+        .bind(place.path("cache"), "/var/lib/cooperage")
+        .bind(place.path("tmp"), "/tmp")
+        .current_dir(after("workingDir: ", "\n").trim());
+    let env = after("        env:\n", "        workingDir:");
+    for variable in env.split("- name: ").skip(1) {
+        let (name, value) = variable.split_once("\n").unwrap();
+        spec = spec.env(name, value.trim().strip_prefix("value: ").unwrap());
+    }
+    let pod = spec.start().unwrap();
+    let run = |words: &[&str]| {
+        let output = pod.run(&[&["cooperage"], words].concat()).unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{words:?}: {text}");
+        text
+    };
+    assert!(run(&["doctor"]).contains("The best way to build here:\n  build here, in this container"));
+    run(&["--version"]);
+    run(&["factory", "discover"]);
+    assert!(run(&["factory", "build", "tool"]).contains("0.1.0, latest"));
+    assert!(run(&["factory", "list"]).contains("0.1.0"));
+    assert!(run(&["factory", "logs", "tool"]).contains("tag done"));
+    run(&["factory", "check-bases"]);
+    assert!(run(&["image", "inspect", &registry.reference("acme/tool:latest")]).contains("sha256:"));
+    assert!(place.path("cache/state/images/tool.yaml").is_file(), "the state is on the volume");
 }
