@@ -21,7 +21,7 @@ pub(super) struct WatchOptions {
 /// Follows a run to its end; its result is the command's.
 pub(super) fn follow(actions: &Actions<'_>, run: Run, options: &WatchOptions, context: &Context<'_>) -> Result<()> {
     let id = run.id;
-    if !options.json {
+    if !options.json && !options.tree {
         context.ui.note(&run.url);
     }
     let stopped = |error| match wrong(error) {
@@ -130,7 +130,7 @@ fn object(change: &Change<'_>) -> String {
 
 /// Draws over what was drawn before; gives the number of lines. What has no room is left out at the top.
 fn draw(now: &Snapshot, before: usize, context: &Context<'_>) -> Result<usize> {
-    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok().filter(|size| size.ws_row > 0 && size.ws_col > 0);
     let (rows, columns) =
         size.map_or((24, 80), |size| (usize::from(size.ws_row).max(4), usize::from(size.ws_col).max(20)));
     let ended = now.run.phase() == Phase::Ended;
