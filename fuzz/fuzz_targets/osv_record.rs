@@ -4,8 +4,7 @@ use libfuzzer_sys::fuzz_target;
 use scan::osv::{Record, VersionRange};
 use scan::version::Order;
 
-const ORDERS: [Order; 7] =
-    [Order::Apk, Order::Deb, Order::Gem, Order::Maven, Order::Pep440, Order::Rpm, Order::Semver];
+const ORDERS: [Order; 7] = [Order::Apk, Order::Deb, Order::Gem, Order::Maven, Order::Pep440, Order::Rpm, Order::Semver];
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(record) = Record::read(data) {
