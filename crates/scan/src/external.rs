@@ -9,7 +9,6 @@ use crate::finding::{LayerRef, Scan};
 use crate::purl::Purl;
 use crate::report::Scanner;
 use attest::inventory::Inventory;
-use attest::package::PackageType;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -132,26 +131,15 @@ fn layer(diff_id: Option<&str>, purl: &str, inventory: &Inventory) -> Option<Lay
 }
 
 /// The package's world and name, from its package URL.
-fn package(purl: &str) -> Option<(PackageType, String)> {
+fn package(purl: &str) -> Option<(String, String)> {
     let purl = Purl::parse(purl)?;
-    let kind = match purl.kind.as_str() {
-        "apk" => PackageType::Apk,
-        "cargo" => PackageType::Cargo,
-        "deb" => PackageType::Deb,
-        "gem" => PackageType::Gem,
-        "golang" => PackageType::Golang,
-        "maven" => PackageType::Maven,
-        "npm" => PackageType::Npm,
-        "pypi" => PackageType::Pypi,
-        "rpm" => PackageType::Rpm,
-        _ => return None,
+    let separator = if purl.kind == "maven" { ":" } else { "/" };
+    // The namespace of a distribution's package is the distribution.
+    let name = match (purl.kind.as_str(), purl.namespace.is_empty()) {
+        ("deb" | "apk" | "rpm" | "alpm", _) | (_, true) => purl.name,
+        _ => format!("{}{separator}{}", purl.namespace, purl.name),
     };
-    let separator = if kind == PackageType::Maven { ":" } else { "/" };
-    let name = match (kind.is_system(), purl.namespace.is_empty()) {
-        (false, false) => format!("{}{separator}{}", purl.namespace, purl.name),
-        _ => purl.name,
-    };
-    Some((kind, name))
+    Some((purl.kind, name))
 }
 
 #[cfg(test)]
@@ -219,6 +207,13 @@ mod tests {
         }
         let (scan, _) = parse(Tool::Trivy, br#"{"SchemaVersion":2,"ArtifactName":"x"}"#, &inventory()).unwrap();
         assert_eq!(scan.findings, Vec::new());
+        // Worlds that our catalogues do not know are shown all the same.
+        let text =
+            br#"{"SchemaVersion":2,"Results":[{"Target":"app.deps.json","Class":"lang-pkgs","Type":"dotnet-core",
+            "Vulnerabilities":[{"VulnerabilityID":"CVE-1","PkgName":"Newtonsoft.Json","InstalledVersion":"12.0.2",
+            "PkgIdentifier":{"PURL":"pkg:nuget/Newtonsoft.Json@12.0.2"},"Severity":"HIGH"}]}]}"#;
+        let (scan, _) = parse(Tool::Trivy, text, &inventory()).unwrap();
+        assert_eq!((scan.findings[0].package.kind.as_str(), scan.findings.len()), ("nuget", 1));
     }
 
     #[test]

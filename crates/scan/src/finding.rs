@@ -1,6 +1,5 @@
 //! What a scan says: one vulnerability of one package of the image.
 use crate::severity::{Severity, Vector};
-use attest::package::PackageType;
 use oci::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -60,9 +59,9 @@ impl Finding {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AffectedPackage {
-    /// Its world.
+    /// Its world, as the type of package URLs; other scanners know more of them than our catalogues.
     #[serde(rename = "type")]
-    pub kind: PackageType,
+    pub kind: String,
     /// Its name in the image.
     pub name: String,
     /// Its version in the image.

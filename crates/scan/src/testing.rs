@@ -11,7 +11,7 @@ pub(crate) fn finding(id: &str, package: &str) -> Finding {
         id: id.to_owned(),
         aliases: Vec::new(),
         package: AffectedPackage {
-            kind: PackageType::Npm,
+            kind: PackageType::Npm.as_str().to_owned(),
             name: package.to_owned(),
             version: "1.0.0".to_owned(),
             source: None,

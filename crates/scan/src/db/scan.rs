@@ -305,7 +305,7 @@ fn findings(
     let order = ecosystem::order(base).unwrap_or(Order::Semver);
     let package = &component.package;
     let affected = AffectedPackage {
-        kind: package.kind,
+        kind: package.kind.as_str().to_owned(),
         name: package.name.clone(),
         version: package.version.clone(),
         source: hits.iter().find_map(|hit| hit.source.clone()),

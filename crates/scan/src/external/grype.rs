@@ -70,6 +70,8 @@ struct Fix {
 struct Artifact {
     name: String,
     version: String,
+    #[serde(default, rename = "type")]
+    kind: String,
     #[serde(default)]
     purl: String,
     #[serde(default)]
@@ -105,12 +107,16 @@ pub(super) fn parse(bytes: &[u8], inventory: &Inventory) -> Result<(Scan, Scanne
 
 fn finding(found: &Match, inventory: &Inventory) -> Result<Finding, ExternalError> {
     let (about, artifact) = (&found.vulnerability, &found.artifact);
-    let Some((kind, name)) = package(&artifact.purl) else {
-        let what = format!(
-            "{} is about {} ({:?}), a kind of package that is not known",
-            about.id, artifact.name, artifact.purl
-        );
-        return Err(ExternalError::Form(what));
+    // What has no package URL (a program that was only recognised) is told by its type and name.
+    let (kind, name) = match package(&artifact.purl) {
+        Some(found) => found,
+        None if artifact.purl.is_empty() => (artifact.kind.clone(), artifact.name.clone()),
+        None => {
+            return Err(ExternalError::Form(format!(
+                "{} is about {:?}, which is no package URL",
+                about.id, artifact.purl
+            )));
+        }
     };
     let related = &found.related_vulnerabilities;
     // What people call it, where that is another name.

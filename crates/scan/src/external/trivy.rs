@@ -121,7 +121,7 @@ fn finding(found: &Vulnerability, target: &Target, inventory: &Inventory) -> Res
         format!("pkg:{kind}/{}@{}", found.pkg_name, found.installed_version)
     });
     let Some((kind, name)) = package(&purl) else {
-        let what = format!("{} is about {purl}, a kind of package that is not known", found.id);
+        let what = format!("{} is about {purl}, which is no package URL", found.id);
         return Err(ExternalError::Form(what));
     };
     let chosen = [found.severity_source.as_str(), "nvd", "ghsa"].into_iter().find_map(|name| found.cvss.get(name));
