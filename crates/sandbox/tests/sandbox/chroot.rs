@@ -97,7 +97,7 @@ fn furniture_leaves_no_trace() {
         Mount::new("/bind", MountKind::Bind { source: source.clone(), readonly: true }),
         Mount::new("/cache", MountKind::Bind { source: cache.clone(), readonly: false }),
         Mount::new("/home/app/.cache", MountKind::Tmpfs { size: None, mode: 0o1777 }),
-        Mount::new("/run/agent", MountKind::Socket { source: tree.path("socket") }),
+        Mount::new("/run/agent", MountKind::Socket { source: tree.path("socket"), mode: 0o600, uid: 0, gid: 0 }),
     ];
     let got = run(&spec).expect("run");
     assert_eq!(got.out, "hosts\nresolv\nsecret\nbound\n640 1:2\n1777\nsocket\n", "{got:?}");

@@ -74,7 +74,7 @@ fn mounts_of_every_kind() {
         file("/run/secrets/key", b"secret\n", 0o400, 1000),
         Mount::new("/scratch", MountKind::Scratch { source: source.clone(), scratch: tree.path("scratch") }),
         Mount::new("/cache", MountKind::Tmpfs { size: Some(1 << 20), mode: 0o1777 }),
-        Mount::new("/run/agent.sock", MountKind::Socket { source: tree.path("socket") }),
+        Mount::new("/run/agent.sock", MountKind::Socket { source: tree.path("socket"), mode: 0o600, uid: 0, gid: 0 }),
         file("/rw/inner", b"inner\n", 0o644, 0),
     ];
     let before = listing(&tree.path("root"));
