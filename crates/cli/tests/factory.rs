@@ -1,5 +1,10 @@
 //! The image factory as a team uses it: a repository with two services behind a real git, a real
 //! registry, real builds; base images that move, manifests that are written while others push.
+#[path = "factory/resume.rs"]
+mod resume;
+#[path = "factory/story.rs"]
+mod story;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -129,7 +134,7 @@ impl Place {
 
     /// The digest of a name in the registry.
     fn digest(&self, name: &str) -> String {
-        let text = self.ok(&["image", "inspect", &self.registry.reference(name)]);
+        let text = self.ok(&["image", "inspect", "--remote", &self.registry.reference(name)]);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         json["descriptor"]["digest"]
             .as_str()

@@ -15,6 +15,7 @@
 //! The crate never prints, never exits, and reads neither environment nor home directory: what it
 //! needs of them is passed in.
 #![forbid(unsafe_code)]
+pub mod changed;
 pub mod discover;
 pub mod due;
 pub mod duration;

@@ -286,6 +286,12 @@ impl Runs {
         self.dir.join("work").join(run.to_string())
     }
 
+    /// The directory with the documents that a run made.
+    #[must_use]
+    pub fn artefacts(&self, run: i64) -> PathBuf {
+        self.dir.join("artefacts").join(run.to_string())
+    }
+
     /// Adds to a step's log.
     ///
     /// # Errors

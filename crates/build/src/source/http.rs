@@ -203,6 +203,28 @@ impl HttpClient {
         &self.0
     }
 
+    /// Sends a JSON document, three times at most. The URL, which may be a secret, is in no error.
+    ///
+    /// # Errors
+    /// Why it did not arrive, in words.
+    pub fn post_json(&self, url: &str, body: &serde_json::Value) -> Result<(), String> {
+        let mut last = String::new();
+        for attempt in 0..3u32 {
+            if attempt > 0 {
+                std::thread::sleep(Duration::from_millis(300) * 3u32.pow(attempt - 1));
+            }
+            match self.0.post(url).timeout(Duration::from_secs(15)).json(body).send() {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) if answer.status().is_server_error() || answer.status() == 429 => {
+                    last = format!("the server says {}", answer.status());
+                }
+                Ok(answer) => return Err(format!("the server says {}", answer.status())),
+                Err(error) => last = chain(&error.without_url()),
+            }
+        }
+        Err(last)
+    }
+
     /// Downloads a file.
     ///
     /// Broken connections and 5xx, 408 and 429 answers are tried again, with pauses.

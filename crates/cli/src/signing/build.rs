@@ -62,11 +62,15 @@ impl BuildSigning {
         let storage = Storage { tags: true, bundles: true };
         let none = BTreeMap::new();
         let image = |name: &Reference, image: &Descriptor| match &self.with {
-            With::Key(key) => Signer { client: &self.client, key, storage }.image(name, image, &none),
+            With::Key(key) => {
+                Signer { client: &self.client, key, storage }.image(name, image, &none).map_err(CliError::from)
+            }
             With::Identity(cosign) => cosign.sign(name, &image.digest, &none),
         };
         let said = |name: &Reference, image: &Descriptor, statement: &Statement| match &self.with {
-            With::Key(key) => Signer { client: &self.client, key, storage }.statement(name, image, statement),
+            With::Key(key) => {
+                Signer { client: &self.client, key, storage }.statement(name, image, statement).map_err(CliError::from)
+            }
             With::Identity(cosign) => cosign.attest(name, &image.digest, statement),
         };
         let mut repositories = BTreeSet::new();

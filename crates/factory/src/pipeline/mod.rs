@@ -8,8 +8,14 @@
 //! `tag`, behind the gate, gives them names. Each step is recorded when it is done; a run that is taken
 //! up again goes on at the first step that is not. A step with an effect outside looks first whether
 //! the effect is there, since the process may have been killed between effect and record.
+mod gate;
+mod notify;
+mod rollback;
 mod steps;
 mod update;
+mod version;
+
+pub use rollback::{Rollback, rollback};
 
 use crate::enrol::Image;
 use crate::runs::{RunStatus, Runs, RunsError, StepRecord};
@@ -22,6 +28,7 @@ use registry::Client;
 use sandbox::CancelToken;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// The steps, in order.
@@ -62,6 +69,16 @@ pub struct Factory<'a> {
     pub event: Option<gitops::tags::Event>,
     /// Seconds since 1970.
     pub clock: &'a dyn Fn() -> i64,
+    /// The vulnerability database, where there is one.
+    pub scan_database: Option<PathBuf>,
+    /// The key of a name in `images.yaml`, or the one that is used where none is named; `None` where there is none.
+    pub signing_key: &'a dyn Fn(Option<&str>) -> Result<Option<attest::key::PrivateKey>, Failure>,
+    /// Sends JSON to a URL. The URL is a secret: the error does not show it.
+    pub post: &'a dyn Fn(&str, &Value) -> Result<(), String>,
+    /// Who builds, for the provenance: a URL, or nothing.
+    pub builder: String,
+    /// Is told that a step is about to begin (`begin`), and that its work is done and not recorded yet (`done`).
+    pub checkpoint: &'a dyn Fn(&str, &str),
 }
 
 impl std::fmt::Debug for Factory<'_> {
@@ -79,13 +96,26 @@ pub struct Options {
     pub local: bool,
     /// The platforms, in the place of those enrolled.
     pub platforms: Vec<String>,
-    /// Why: `manual`, `base`.
+    /// Scan the image that the registry has (of `tag`, else of the current version), and build nothing.
+    pub scan_only: bool,
+    /// Build although the image is held.
+    pub force: bool,
+    /// Why: `manual`, `base`, `rollback`.
     pub trigger: String,
+    /// Who asked for it.
+    pub by: String,
+    /// What they said.
+    pub reason: String,
 }
 
 impl Options {
-    fn json(&self) -> Value {
-        json!({ "tag": self.tag, "local": self.local, "platforms": self.platforms, "trigger": self.trigger })
+    /// As runs record them.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({
+            "tag": self.tag, "local": self.local, "platforms": self.platforms, "scanOnly": self.scan_only,
+            "force": self.force, "trigger": self.trigger, "by": self.by, "reason": self.reason,
+        })
     }
 
     fn of(value: &Value) -> Self {
@@ -100,7 +130,11 @@ impl Options {
                 .filter_map(Value::as_str)
                 .map(str::to_owned)
                 .collect(),
+            scan_only: value["scanOnly"].as_bool().unwrap_or_default(),
+            force: value["force"].as_bool().unwrap_or_default(),
             trigger: text("trigger").unwrap_or_else(|| "manual".into()),
+            by: text("by").unwrap_or_default(),
+            reason: text("reason").unwrap_or_default(),
         }
     }
 }
@@ -117,11 +151,15 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(message: impl Into<String>) -> Self {
+    /// A failure with this message.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), hints: Vec::new(), build: None }
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Self {
+    /// With one more thing to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
@@ -136,6 +174,15 @@ impl From<RunsError> for Failure {
 impl From<registry::Error> for Failure {
     fn from(error: registry::Error) -> Self {
         Self::new(error.to_string())
+    }
+}
+
+impl From<signing::Error> for Failure {
+    fn from(error: signing::Error) -> Self {
+        match &error {
+            signing::Error::Registry { what, source } => Self::new(format!("{what}: {source}")),
+            _ => Self::new(error.to_string()),
+        }
     }
 }
 
@@ -198,6 +245,15 @@ pub fn run(factory: &Factory<'_>, image: &Image, options: &Options, resume: Opti
     let earlier = runs.steps(run)?;
     let mut machine = Machine { factory, image, run, earlier, steps: Vec::new(), failure: None };
     let result = steps::all(&mut machine, &options);
+    if let Err(failure) = &result {
+        steps::tell_failure(&machine, &options, failure);
+    }
+    finish(machine, result)
+}
+
+/// Ends the record of a run, and sums it up.
+fn finish(machine: Machine<'_>, result: Result<(), Failure>) -> Result<Outcome, RunsError> {
+    let (factory, runs, run) = (machine.factory, machine.factory.runs, machine.run);
     let failed = result.is_err();
     let status = if failed { RunStatus::Failed } else { RunStatus::Done };
     runs.end(run, status, (factory.clock)())?;
@@ -257,11 +313,14 @@ impl Machine<'_> {
             started: (self.factory.clock)(),
             took: None,
             message: String::new(),
-            output: Value::Null,
+            // What an interrupted attempt noted stays until there is more.
+            output: self.earlier.iter().find(|s| s.name == name).map_or(Value::Null, |s| s.output.clone()),
         };
         runs.put_step(self.run, position, &record)?;
+        (self.factory.checkpoint)(name, "begin");
         let started = Instant::now();
         let result = if self.factory.cancel.is_cancelled() { Err(Failure::new("interrupted")) } else { work(self) };
+        (self.factory.checkpoint)(name, "done");
         record.took = i64::try_from(started.elapsed().as_millis()).ok();
         let result = match result {
             Ok(Ended::Done(output)) => {
@@ -285,6 +344,19 @@ impl Machine<'_> {
         runs.put_step(self.run, position, &record)?;
         (self.factory.progress)(self.image, &record);
         result
+    }
+
+    /// Notes what the step that is being done has come to, for a run that is taken up again.
+    fn note(&self, name: &str, output: &Value) -> Result<(), RunsError> {
+        let record = StepRecord {
+            name: name.to_owned(),
+            status: RunStatus::Running,
+            started: (self.factory.clock)(),
+            took: None,
+            message: String::new(),
+            output: output.clone(),
+        };
+        self.factory.runs.put_step(self.run, self.steps.len().saturating_sub(1), &record)
     }
 
     /// A line in a step's log. That it cannot be written stops nothing: the record says the same.

@@ -1,5 +1,7 @@
-//! The steps.
-use super::{Ended, Failure, Machine, Options, update};
+//! The steps that make the image and name it.
+use super::notify::{News, tell};
+use super::version::{configure, existing, git_tag};
+use super::{Ended, Failure, Machine, Options, gate, update};
 use crate::enrol::Managed;
 use crate::source::context_of;
 use crate::state::State;
@@ -8,12 +10,8 @@ use build::request::{
     Annotation, AnnotationLevel, BuildRequest, Context, ContextSource, DockerfileSource, Output, OutputKind, Secret,
     SecretSource,
 };
-use gitops::tags::moving::{Decision, Policy, decide, next_version};
-use gitops::tags::{Event, Flavor, Rule, compute};
-use gitops::version::TagVersion;
-use gitops::version::bump::{Step, calendar, next};
+use gitops::tags::moving::{Decision, Policy, decide};
 use oci::Reference;
-use registry::ErrorKind;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,19 +19,11 @@ use std::path::{Path, PathBuf};
 /// All of them, in order.
 pub(super) fn all(machine: &mut Machine<'_>, options: &Options) -> Result<(), Failure> {
     let image = machine.image;
-    let managed = machine.step(
-        "validate",
-        |_| true,
-        |m| {
-            if m.image.managed().is_none() {
-                return Err(Failure::new(format!("{} is watched only: it has no source", m.image.name))
-                    .hint("add source: or local: to its entry in images.yaml"));
-            }
-            Ok(Ended::Done(Value::Null))
-        },
-    );
-    managed?;
+    machine.step("validate", |_| true, |m| validate(m, options))?;
     let Some(managed) = image.managed() else { return Ok(()) };
+    if options.scan_only {
+        return scan_only(machine, managed, options);
+    }
     let plan = machine.step("configure", |_| true, |m| configure(m, managed, options).map(Ended::Done))?;
     let usable = |output: &Value| output["top"].as_str().is_none_or(|top| Path::new(top).is_dir());
     let tree = machine.step("clone", usable, |m| clone(m, managed, &plan))?;
@@ -45,205 +35,147 @@ pub(super) fn all(machine: &mut Machine<'_>, options: &Options) -> Result<(), Fa
     machine.step(
         "push",
         |_| true,
-        |m| {
-            if options.local {
-                return local("pushes nothing");
-            }
-            let pushed = build(m, &pinned(&request, &built), Some(&repository(m)?))?;
-            if pushed["digest"] != built["digest"] {
-                return Err(Failure::new(format!(
-                    "the image that was pushed is {}, the one that was built {digest}",
-                    pushed["digest"]
-                ))
-                .hint("the build gives another result each time; start a new run"));
-            }
-            Ok(Ended::Done(json!({ "digest": digest })))
-        },
+        |m| if options.local { local("pushes nothing") } else { push(m, &request, &built).map(Ended::Done) },
     )?;
-    gate(machine, managed)?;
+    let sboms = machine.step(
+        "sbom",
+        |_| true,
+        |m| if options.local { local("attaches nothing") } else { gate::sbom(m, managed, &plan, &built) },
+    )?;
     machine.step(
+        "scan",
+        |_| true,
+        |m| if options.local { local("publishes nothing") } else { gate::scan(m, managed, &built, false) },
+    )?;
+    machine.step(
+        "sign",
+        |_| true,
+        |m| if options.local { local("signs nothing") } else { gate::sign(m, managed, &plan, &tree, &built, &sboms) },
+    )?;
+    let tagged = machine.step(
         "tag",
         |_| true,
-        |m| if options.local { local("tags nothing") } else { tag(m, &plan, &built).map(Ended::Done) },
+        |m| match options.local {
+            true => local("tags nothing"),
+            false => {
+                let tagged = tag(m, &plan, &built)?;
+                git_tag(m, managed, &plan, &tree)?;
+                Ok(Ended::Done(tagged))
+            }
+        },
     )?;
-    machine.step(
+    let updated = machine.step(
         "update",
         |_| true,
-        |m| if options.local { local("updates nothing") } else { update::all(m, managed, &plan, &digest) },
+        |m| if options.local { local("updates nothing") } else { update::all(m, managed, &plan, &digest, None) },
     )?;
+    let news = News {
+        version: plan["version"].as_str(),
+        digest: Some(&digest),
+        tags: tagged["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect(),
+        commits: updated["commits"].clone(),
+        failure: None,
+    };
     machine.step(
         "notify",
         |_| true,
-        |_| {
-            Ok(match managed.notify.is_empty() {
-                true => Ended::Skipped("nobody is to be told".into()),
-                false => Ended::Skipped("notifications are not sent yet".into()),
-            })
-        },
+        |m| if options.local { local("tells nobody") } else { tell(m, managed, &news) },
     )?;
     Ok(())
 }
 
-/// What stands between an image in the registry and a name for it.
-fn gate(machine: &mut Machine<'_>, managed: &Managed) -> Result<(), Failure> {
-    let wants = [
-        ("sbom", managed.sbom.configured, managed.sbom.required),
-        ("scan", managed.scan.configured, managed.scan.required),
-        ("sign", managed.signing.configured, managed.signing.required),
-    ];
-    for (name, configured, required) in wants {
-        machine.step(
-            name,
-            |_| true,
-            |_| {
-                if required {
-                    let key = if name == "sign" { "signing" } else { name };
-                    return Err(Failure::new(format!(
-                        "{key}.required is true, and the pipeline has no step for it yet"
-                    ))
-                    .hint(format!("take {key}.required out to publish the image without")));
-                }
-                Ok(Ended::Skipped(if configured {
-                    "the pipeline has no step for it yet".into()
-                } else {
-                    "not configured".into()
-                }))
-            },
-        )?;
+/// Tells those who want to hear of failures; that they cannot be reached is in the log.
+pub(super) fn tell_failure(machine: &Machine<'_>, options: &Options, failure: &Failure) {
+    let (Some(managed), false) = (machine.image.managed(), options.local) else { return };
+    let step = machine.failure.clone().unwrap_or_default();
+    let news = News {
+        version: None,
+        digest: None,
+        tags: Vec::new(),
+        commits: Value::Null,
+        failure: Some((&step, &failure.message)),
+    };
+    if let Err(failure) = tell(machine, managed, &news) {
+        machine.log("notify", &format!("warning: {}", failure.message));
     }
+}
+
+fn validate(machine: &Machine<'_>, options: &Options) -> Result<Ended, Failure> {
+    let name = &machine.image.name;
+    if machine.image.managed().is_none() {
+        return Err(Failure::new(format!("{name} is watched only: it has no source"))
+            .hint("add source: or local: to its entry in images.yaml"));
+    }
+    let held = machine.factory.state_dir.image(name)?.and_then(|state| state.hold);
+    match held {
+        Some(hold) if !(options.force || options.local || options.scan_only) => {
+            Err(Failure::new(format!("{name} is held: {}", hold.reason))
+                .hint(format!("cooperage factory release {name} ends that; --force builds it all the same")))
+        }
+        _ => Ok(Ended::Done(Value::Null)),
+    }
+}
+
+/// `--scan-only`: the gate for an image that is in the registry.
+fn scan_only(machine: &mut Machine<'_>, managed: &Managed, options: &Options) -> Result<(), Failure> {
+    let built = machine.step("configure", |_| true, |m| in_registry(m, options).map(Ended::Done))?;
+    machine.factory.runs.result(machine.run, built["version"].as_str(), built["digest"].as_str())?;
+    machine.step("scan", |_| true, |m| gate::scan(m, managed, &built, true))?;
     Ok(())
 }
 
-fn repository(machine: &Machine<'_>) -> Result<Reference, Failure> {
-    machine.image.reference().parse().map_err(|error: oci::ReferenceError| Failure::new(error.to_string()))
+/// What the registry has under a tag, as a build would tell it.
+fn in_registry(machine: &Machine<'_>, options: &Options) -> Result<Value, Failure> {
+    let state = machine.factory.state_dir.image(&machine.image.name)?;
+    let version = options.tag.clone().or_else(|| state.and_then(|state| state.current_version));
+    let version = version.ok_or_else(|| {
+        Failure::new(format!("{} was never built here", machine.image.name)).hint("say what to scan with --tag")
+    })?;
+    let reference = repository(machine)?.with_tag(&version);
+    let fetched = machine.factory.client.manifest(&reference)?;
+    let platforms = platforms_of(&fetched.bytes, &fetched.descriptor.digest.to_string());
+    Ok(json!({ "version": version, "digest": fetched.descriptor.digest.to_string(), "platforms": platforms }))
 }
 
-/// The tags that the registry has; none where the repository does not exist yet.
-fn existing(machine: &Machine<'_>) -> Result<Vec<String>, Failure> {
-    match machine.factory.client.tags(&repository(machine)?) {
-        Ok(tags) => Ok(tags),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
-    }
+/// The images of an index; of a manifest, itself.
+fn platforms_of(manifest: &[u8], digest: &str) -> Vec<Value> {
+    let document: Value = serde_json::from_slice(manifest).unwrap_or_default();
+    let Some(list) = document["manifests"].as_array() else {
+        return vec![json!({ "platform": oci::Platform::host().to_string(), "digest": digest })];
+    };
+    let one = |entry: &Value| {
+        let part = |key: &str| entry["platform"][key].as_str().filter(|text| *text != "unknown");
+        let variant = part("variant").map(|variant| format!("/{variant}")).unwrap_or_default();
+        Some(
+            json!({ "platform": format!("{}/{}{variant}", part("os")?, part("architecture")?), "digest": entry["digest"] }),
+        )
+    };
+    list.iter().filter_map(one).collect()
 }
 
-/// Commit, version, tags.
-fn configure(machine: &Machine<'_>, managed: &Managed, options: &Options) -> Result<Value, Failure> {
-    let commit = match &managed.source {
-        Some(source) if machine.factory.sources.at_hand(source).is_none() => {
-            let found = machine.factory.sources.commit(source)?;
-            Some((found.commit, found.reference))
-        }
-        // The checkout of a CI job is the commit that the job is about.
-        Some(_) => machine.factory.event.as_ref().and_then(|event| Some((event.sha.clone()?, None))),
-        _ => None,
-    };
-    let (id, reference) = commit.map_or((None, None), |(id, reference)| (Some(id), reference));
-    let taken = if options.local { Vec::new() } else { existing(machine)? };
-    let now = (machine.factory.clock)();
-    let fail = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
-    let flavor = Flavor::parse(&managed.flavor.join("\n")).map_err(|error| fail(&error))?;
-    let policy = Policy { prefix: flavor.prefix.clone(), suffix: flavor.suffix.clone(), ..Policy::default() };
-    let mut tags: Vec<String> = Vec::new();
-    let free = |version: &str| next_version(version, taken.iter().map(String::as_str), &policy);
-    let version = match (&options.tag, managed.tags.is_empty()) {
-        (Some(tag), _) => tag.clone(),
-        (None, false) => {
-            let rules = Rule::parse_all(&managed.tags.join("\n")).map_err(|error| fail(&error))?;
-            let branch = managed.source.as_ref().map_or("main", |source| source.branch.as_str());
-            let at_hand = managed.source.as_ref().is_some_and(|s| machine.factory.sources.at_hand(s).is_some());
-            let event = match machine.factory.event.as_ref().filter(|_| at_hand) {
-                Some(event) => Event { now: jiff::Timestamp::from_second(now).unwrap_or(event.now), ..event.clone() },
-                None => Event {
-                    git_ref: reference.clone().unwrap_or_else(|| format!("refs/heads/{branch}")),
-                    sha: id.clone(),
-                    default_branch: branch.to_owned(),
-                    now: jiff::Timestamp::from_second(now).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
-                    ..Event::default()
-                },
-            };
-            let found = compute(&event, &rules, &flavor).map_err(|error| fail(&error))?;
-            tags = found.tags;
-            found.version.ok_or_else(|| {
-                Failure::new("the tag rules give no tag for this build")
-                    .hint("add type=ref,event=branch or type=sha, or name one with --tag")
-            })?
-        }
-        (None, true) => {
-            let current = machine.factory.state_dir.image(&machine.image.name)?.and_then(|state| state.current_version);
-            let current = newest(current, &taken, &policy);
-            free(&next_of(managed, current.as_deref(), now, &taken)?)
-        }
-    };
-    if tags.is_empty() {
-        let core = format!("{}{version}{}", policy.prefix, policy.suffix);
-        tags = vec![if options.tag.is_some() { version.clone() } else { core }];
-        if options.tag.is_none() {
-            tags.push("latest".into());
-        }
-    }
-    // A tag that cannot be given is told before anything is built.
-    if options.tag.is_some()
-        && decide(&version, &tags, taken.iter().map(String::as_str), &policy)
-            .iter()
-            .any(|(_, d)| *d == Decision::Exists)
+/// Brings the image into the registry by digest, where it is not there yet.
+fn push(machine: &Machine<'_>, request: &BuildRequest, built: &Value) -> Result<Value, Failure> {
+    let name = repository(machine)?;
+    let digest = built["digest"].as_str().unwrap_or_default();
+    if let Ok(wanted) = digest.parse::<oci::Digest>()
+        && machine.factory.client.resolve(&signing::bare(&name, &wanted)).is_ok()
     {
+        machine.log("push", &format!("{digest} is there already"));
+        return Ok(json!({ "digest": digest }));
+    }
+    let pushed = build(machine, &pinned(request, built), Some(&name))?;
+    if pushed["digest"] != built["digest"] {
         return Err(Failure::new(format!(
-            "{}:{version} exists already, and a version is never overwritten",
-            machine.image.reference()
+            "the image that was pushed is {}, the one that was built {digest}",
+            pushed["digest"]
         ))
-        .hint(format!("{} is free", free(&version))));
+        .hint("the build gives another result each time; start a new run"));
     }
-    machine.log("configure", &format!("version {version}, tags {}", tags.join(", ")));
-    Ok(
-        json!({ "commit": id, "reference": reference, "version": version, "tags": tags, "prefix": policy.prefix, "suffix": policy.suffix, "at": now }),
-    )
+    Ok(json!({ "digest": digest }))
 }
 
-/// The version that the state tells of, or the newest release in the registry where that is newer: the state may lie
-/// in a checkout that others have built since, or be none in a fresh job.
-fn newest(state: Option<String>, taken: &[String], policy: &Policy) -> Option<String> {
-    let release = |tag: &str| {
-        let core = tag.strip_prefix(&policy.prefix)?.strip_suffix(&policy.suffix)?;
-        let version = TagVersion::parse(core).filter(TagVersion::is_release)?;
-        // Without the number of a rebuild, which the next version does not inherit.
-        let core = core.split('-').next().unwrap_or(core).to_owned();
-        Some((version, core))
-    };
-    let newest = taken.iter().filter_map(|tag| release(tag)).max_by(|a, b| a.0.cmp(&b.0));
-    match (state, newest) {
-        (Some(state), Some((version, core))) => match TagVersion::parse(&state) {
-            Some(known) if known < version => Some(core),
-            _ => Some(state),
-        },
-        (state, newest) => state.or(newest.map(|(_, core)| core)),
-    }
-}
-
-fn next_of(managed: &Managed, current: Option<&str>, now: i64, taken: &[String]) -> Result<String, Failure> {
-    let fail = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
-    let step = match managed.version.bump.as_str() {
-        "none" => return Ok(current.unwrap_or(&managed.version.initial).to_owned()),
-        "calver" => {
-            let time = jiff::Timestamp::from_second(now).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-            let date = time.to_zoned(jiff::tz::TimeZone::UTC).date();
-            return calendar(&managed.version.format, date, taken.iter().map(String::as_str))
-                .map_err(|error| fail(&error));
-        }
-        "conventional" => {
-            return Err(Failure::new(
-                "version.bump: conventional needs the history of the source, which is not fetched yet",
-            )
-            .hint("name the version with --tag, or use patch, minor, major or calver"));
-        }
-        "minor" => Step::Minor,
-        "major" => Step::Major,
-        _ => Step::Patch,
-    };
-    match current {
-        Some(current) => next(current, step).map_err(|error| fail(&error)),
-        None => Ok(managed.version.initial.clone()),
-    }
+pub(super) fn repository(machine: &Machine<'_>) -> Result<Reference, Failure> {
+    machine.image.reference().parse().map_err(|error: oci::ReferenceError| Failure::new(error.to_string()))
 }
 
 fn clone(machine: &Machine<'_>, managed: &Managed, plan: &Value) -> Result<Ended, Failure> {
@@ -452,7 +384,7 @@ fn build(machine: &Machine<'_>, request: &BuildRequest, push: Option<&Reference>
 }
 
 /// The digests of the base images of a build, by the names of their state files.
-fn built_from(bases: &[String], state: &State, built: &Value) -> BTreeMap<String, String> {
+pub(super) fn built_from(bases: &[String], state: &State, built: &Value) -> BTreeMap<String, String> {
     let used: Vec<Reference> =
         built["bases"].as_array().into_iter().flatten().filter_map(|text| text.as_str()?.parse().ok()).collect();
     let mut out = BTreeMap::new();
@@ -482,10 +414,11 @@ fn tag(machine: &Machine<'_>, plan: &Value, built: &Value) -> Result<Value, Fail
     for (tag, decision) in decide(version, &wanted, taken.iter().map(String::as_str), &policy) {
         let reference = name.with_tag(&tag);
         match decision {
+            // An attempt before this one may have given it.
+            Decision::Push if client.resolve(&reference).is_ok_and(|found| found.digest == digest) => {}
             Decision::Push => {
                 client.push_manifest(&reference, &fetched.media_type, &fetched.bytes)?;
             }
-            // An attempt before this one may have given it.
             Decision::Exists if client.resolve(&reference)?.digest == digest => {}
             Decision::Exists => {
                 return Err(Failure::new(format!(

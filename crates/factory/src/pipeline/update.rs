@@ -9,7 +9,31 @@ use gitops::secret::Secret;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-pub(super) fn all(machine: &Machine<'_>, managed: &Managed, plan: &Value, digest: &str) -> Result<Ended, Failure> {
+/// Git with the token for this repository.
+pub(super) fn git(machine: &Machine<'_>, url: &str) -> Result<Git, Failure> {
+    let credentials = match machine.factory.sources.token(url) {
+        Some(token) => Credentials::token(url, Secret::new(token)),
+        None => Credentials::None,
+    };
+    Git::new(url, machine.factory.env.clone(), credentials).map_err(|error| Failure::new(error.to_string()))
+}
+
+/// Whose commits and tags these are.
+pub(super) fn author(machine: &Machine<'_>) -> Person {
+    let get = |name: &str, other: &str| {
+        machine.factory.env.get(name).filter(|v| !v.is_empty()).cloned().unwrap_or_else(|| other.to_owned())
+    };
+    Person { name: get("GIT_AUTHOR_NAME", "cooperage factory"), email: get("GIT_AUTHOR_EMAIL", "factory@localhost") }
+}
+
+/// Brings the manifests to a version. `message` takes the place of the one in `images.yaml`.
+pub(super) fn all(
+    machine: &Machine<'_>,
+    managed: &Managed,
+    plan: &Value,
+    digest: &str,
+    message: Option<&str>,
+) -> Result<Ended, Failure> {
     if managed.updates.is_empty() {
         return Ok(Ended::Skipped("no manifest is to be updated".into()));
     }
@@ -32,23 +56,13 @@ pub(super) fn all(machine: &Machine<'_>, managed: &Managed, plan: &Value, digest
     let mut commits = Vec::new();
     for ((url, branch), updates) in places {
         let fail = |error: gitops::git::Error| Failure::new(error.to_string());
-        let credentials = match machine.factory.sources.token(&url) {
-            Some(token) => Credentials::token(&url, Secret::new(token)),
-            None => Credentials::None,
-        };
-        let git = Git::new(&url, machine.factory.env.clone(), credentials).map_err(fail)?;
+        let git = git(machine, &url)?;
         let work = machine.factory.runs.work_dir(machine.run).join("manifests");
         let _ = std::fs::remove_dir_all(&work);
         let repository = Repository::open(git, &work).map_err(fail)?;
-        let get = |name: &str, other: &str| {
-            machine.factory.env.get(name).filter(|v| !v.is_empty()).cloned().unwrap_or_else(|| other.to_owned())
-        };
-        let author = Person {
-            name: get("GIT_AUTHOR_NAME", "cooperage factory"),
-            email: get("GIT_AUTHOR_EMAIL", "factory@localhost"),
-        };
-        let message =
-            updates.iter().find_map(|update| update.message.clone()).unwrap_or_else(|| "{name}: {version}".into());
+        let author = author(machine);
+        let own = || updates.iter().find_map(|update| update.message.clone());
+        let message = message.map(str::to_owned).or_else(own).unwrap_or_else(|| "{name}: {version}".into());
         let message = [
             ("{name}", machine.image.name.as_str()),
             ("{version}", version),

@@ -267,6 +267,36 @@ impl Repository {
         Err(Error::Contended { remote, branch, attempts: retry.attempts.max(1) })
     }
 
+    /// The messages of the commits on a branch since a commit, or else since a tag; `None` where neither is known in
+    /// its history. Files are not fetched.
+    ///
+    /// # Errors
+    /// [`Error::NoBranch`], [`Error::Failed`].
+    pub fn messages(&self, branch: &str, since: Option<&str>, tag: &str) -> Result<Option<Vec<String>>, Error> {
+        check_branch(branch)?;
+        let refspec = format!("+refs/heads/{branch}:refs/gitops/history");
+        let arguments =
+            ["fetch", "--quiet", "--tags", "--filter=tree:0", "--no-write-fetch-head", self.git.url(), &refspec];
+        let output = self.git.run(&self.dir, &arguments, &[], &[])?;
+        if output.stderr.contains("couldn't find remote ref") {
+            return Err(Error::NoBranch { remote: self.git.url().into(), branch: branch.into() });
+        }
+        if !output.success {
+            return Err(self.git.failed(&arguments, &output));
+        }
+        let tag = format!("refs/tags/{tag}");
+        for from in since.into_iter().chain([tag.as_str()]) {
+            let range = format!("{from}..refs/gitops/history");
+            let arguments = ["log", "--format=%B%x00", "--end-of-options", &range, "--"];
+            let output = self.git.run(&self.dir, &arguments, &[], &[])?;
+            if output.success {
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                return Ok(Some(crate::version::bump::messages(&text).map(str::to_owned).collect()));
+            }
+        }
+        Ok(None)
+    }
+
     /// Makes an annotated tag and pushes it. A tag that exists stays: for the same commit that is success, for another
     /// one an error.
     ///

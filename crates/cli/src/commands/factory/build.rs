@@ -2,12 +2,13 @@
 use std::path::PathBuf;
 
 use build::request::{CacheBackend, CacheTarget};
+use build::source::http::HttpClient;
 use build::{Engine, EngineOptions};
 use factory::Graph;
 use factory::due::due;
 use factory::enrol::Image;
-use factory::pipeline::{self, Factory, Options, Outcome};
-use factory::runs::{RunStatus, Runs, StepRecord};
+use factory::pipeline::{self, Factory, Failure, Options, Outcome};
+use factory::runs::{RunStatus, Runs, RunsError, StepRecord};
 use factory::source::Sources;
 use gitops::tags::Event;
 
@@ -23,17 +24,26 @@ use crate::progress::{Mode, Reporter};
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
     /// The images
-    #[arg(value_name = "IMAGE", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "IMAGE", required_unless_present_any = ["all", "changed"], conflicts_with_all = ["all", "changed"])]
     images: Vec<String>,
     /// All managed images, what others are made from first
     #[arg(long)]
     all: bool,
+    /// The images whose files differ from this commit, branch or tag in the checkout here (or in --checkout)
+    #[arg(long, value_name = "REF", conflicts_with = "all")]
+    changed: Option<String>,
     /// The version, in the place of the next one
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
     /// Build for this machine into the store; push and tag nothing
     #[arg(long)]
     local: bool,
+    /// Scan the image that the registry has (of --tag, else the current version), and build nothing
+    #[arg(long, conflicts_with_all = ["local", "platform", "resume"])]
+    scan_only: bool,
+    /// Build although the image is held
+    #[arg(long)]
+    force: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -78,8 +88,11 @@ pub(crate) struct MoreArgs {
     /// Write steps to an external cache when the image is pushed, as cooperage build does
     #[arg(long, value_name = "SPEC")]
     cache_to: Vec<String>,
+    /// The vulnerability database (default: COOPERAGE_SCAN_DB)
+    #[arg(long, value_name = "FILE")]
+    scan_db: Option<PathBuf>,
     #[command(flatten)]
-    file: FileArgs,
+    pub(super) file: FileArgs,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
     #[command(flatten)]
@@ -99,22 +112,79 @@ pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
                 .hint("add source: or local: to its entry in images.yaml"));
         }
     }
-    let images: Vec<&Image> = graph
-        .order()
-        .into_iter()
-        .filter(|name| args.all || args.images.iter().any(|wanted| wanted == name))
-        .filter_map(|name| place.enrolment.image(name))
-        .collect();
+    let touched =
+        args.changed.as_deref().map(|reference| changed(&place, reference, &args.more, context)).transpose()?;
+    let several = args.all || args.changed.is_some();
+    let wanted = |name: &str| match &touched {
+        Some(touched) => touched.iter().any(|image| image == name),
+        None => args.all || args.images.iter().any(|wanted| wanted == name),
+    };
+    let mut images: Vec<&Image> = Vec::new();
+    for image in graph.order().into_iter().filter(|name| wanted(name)).filter_map(|name| place.enrolment.image(name)) {
+        if several && image.managed().is_none() {
+            continue;
+        }
+        let hold = state.images.get(&image.name).and_then(|state| state.hold.as_ref());
+        if let Some(hold) = hold.filter(|_| several && !args.force && !args.local) {
+            context.ui.note(&format!("{} is left out: held: {}", image.name, hold.reason));
+            continue;
+        }
+        images.push(image);
+    }
+    if images.is_empty() {
+        context.ui.note("nothing is to be built");
+        return Ok(());
+    }
     let options = Options {
         tag: args.tag.clone(),
         local: args.local,
         platforms: args.platform.clone(),
-        trigger: "manual".into(),
+        scan_only: args.scan_only,
+        force: args.force,
+        trigger: if args.changed.is_some() { "changed" } else { "manual" }.into(),
+        by: who(context),
+        ..Options::default()
     };
     if args.dry_run {
         return dry_run(&images, context);
     }
-    all(&place, &images, &options, args.resume, &args.more, context)
+    all(
+        &place,
+        &images,
+        args.resume,
+        &args.more,
+        context,
+        ("build", &|factory, image, run| pipeline::run(factory, image, &options, run)),
+    )
+}
+
+/// The images that a change touches.
+fn changed(place: &Place, reference: &str, more: &MoreArgs, context: &Context<'_>) -> Result<Vec<String>> {
+    let dirs: Vec<PathBuf> = match more.checkout.is_empty() {
+        true => vec![context.env.cwd.clone()],
+        false => more.checkout.iter().map(|dir| context.env.path(dir)).collect(),
+    };
+    let cancelled = || context.cancel.is_cancelled();
+    let sources = Sources::new(&context.env.vars, &context.env.cwd, &cancelled, &dirs);
+    let beside = std::path::absolute(place.enrolment.dir()).unwrap_or_else(|_| context.env.cwd.clone());
+    let mut out = Vec::new();
+    for dir in &dirs {
+        let top = dir.ancestors().find(|at| at.join(".git").exists()).ok_or_else(|| {
+            CliError::usage(format!("--changed {reference}: {} is no checkout of a repository", dir.display()))
+                .hint("name one with --checkout")
+        })?;
+        let files = factory::changed::files_since(top, reference, &context.env.vars)
+            .map_err(|why| CliError::usage(format!("--changed {reference}: {why}")))?;
+        let touched = |image: &&Image| factory::changed::touches(image, &files, top, &beside, &sources);
+        out.extend(place.enrolment.images.iter().filter(touched).map(|image| image.name.clone()));
+    }
+    Ok(out)
+}
+
+/// Who is at work, for the record.
+pub(super) fn who(context: &Context<'_>) -> String {
+    let names = ["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "GIT_AUTHOR_NAME", "USER", "LOGNAME"];
+    names.iter().find_map(|name| context.env.get(name)).unwrap_or("unknown").to_owned()
 }
 
 pub(super) fn rebuild(args: &RebuildArgs, context: &Context<'_>) -> Result<()> {
@@ -134,8 +204,15 @@ pub(super) fn rebuild(args: &RebuildArgs, context: &Context<'_>) -> Result<()> {
     if args.dry_run {
         return dry_run(&images, context);
     }
-    let options = Options { trigger: "base".into(), ..Options::default() };
-    all(&place, &images, &options, false, &args.more, context)
+    let options = Options { trigger: "base".into(), by: who(context), ..Options::default() };
+    all(
+        &place,
+        &images,
+        false,
+        &args.more,
+        context,
+        ("build", &|factory, image, run| pipeline::run(factory, image, &options, run)),
+    )
 }
 
 fn dry_run(images: &[&Image], context: &Context<'_>) -> Result<()> {
@@ -151,13 +228,16 @@ fn dry_run(images: &[&Image], context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-fn all(
+/// What is done with one image: a new run, or the one that is taken up again.
+type Work<'w> = &'w dyn Fn(&Factory<'_>, &Image, Option<i64>) -> std::result::Result<Outcome, RunsError>;
+
+pub(super) fn all(
     place: &Place,
     images: &[&Image],
-    options: &Options,
     resume: bool,
     more: &MoreArgs,
     context: &Context<'_>,
+    (verb, work): (&str, Work<'_>),
 ) -> Result<()> {
     let flags = Flags {
         place: Some(&more.place),
@@ -177,6 +257,17 @@ fn all(
     let sources = Sources::new(&context.env.vars, &temp, &cancelled, &checkouts);
     let (cache_from, cache_to) = caches(more, context)?;
     let event = event(context)?;
+    let http = {
+        let options = crate::commands::client_options(&settings, context.env);
+        HttpClient::new(&options.trust, &options.proxy, concat!("cooperage/", env!("CARGO_PKG_VERSION")))
+            .map_err(|e| CliError::usage("webhooks cannot be reached with these settings").caused_by(&e))?
+    };
+    let post = |url: &str, body: &serde_json::Value| http.post_json(url, body);
+    let signing_key = |named: Option<&str>| signing_key(named, place, &settings, context);
+    let scan_database = match &more.scan_db {
+        Some(path) => Some(context.env.path(path)),
+        None => context.env.get("COOPERAGE_SCAN_DB").filter(|path| !path.is_empty()).map(|path| context.env.path(path)),
+    };
     let mode = Mode::choose(&settings.progress.value, false, context.env)?;
     let progress = |image: &Image, step: &StepRecord| {
         let took = step.took.map_or(String::new(), |ms| format!(" {}.{}s", ms / 1000, ms % 1000 / 100));
@@ -185,7 +276,7 @@ fn all(
     };
     let mut outcomes: Vec<(&Image, Outcome)> = Vec::new();
     for image in images {
-        let taken_up = if resume { Some(unfinished(&runs, place, image, context)?) } else { None };
+        let taken_up = if resume { Some(unfinished(&runs, place, image, verb, context)?) } else { None };
         let (reporter, events) = Reporter::start(mode, context.ui.colour, Box::new(std::io::stderr()));
         let factory = Factory {
             enrolment: &place.enrolment,
@@ -204,8 +295,13 @@ fn all(
             cache_to: cache_to.clone(),
             event: event.clone(),
             clock: &super::now,
+            scan_database: scan_database.clone(),
+            signing_key: &signing_key,
+            post: &post,
+            builder: builder(context),
+            checkpoint: &|step, moment| checkpoint(step, moment, context),
         };
-        let outcome = pipeline::run(&factory, image, options, taken_up);
+        let outcome = work(&factory, image, taken_up);
         drop(factory);
         reporter.finish();
         let mut outcome = outcome.map_err(|e| CliError::failed(e.to_string()))?;
@@ -227,7 +323,7 @@ fn all(
             error.hints.extend(failure.hints);
         }
         return Err(error
-            .hint(format!("cooperage factory build {} --resume goes on at this step (run {run})", image.name))
+            .hint(format!("cooperage factory {verb} {} --resume goes on at this step (run {run})", image.name))
             .hint(format!("cooperage factory logs {run} shows what was done")));
     }
     summary(&outcomes, context)
@@ -290,11 +386,52 @@ fn event(context: &Context<'_>) -> Result<Option<Event>> {
     }))
 }
 
+/// The private key that `images.yaml` names (beside itself), else that of the settings.
+fn signing_key(
+    named: Option<&str>,
+    place: &Place,
+    settings: &Settings,
+    context: &Context<'_>,
+) -> std::result::Result<Option<attest::key::PrivateKey>, Failure> {
+    let given = match (named, &settings.signing_key.value) {
+        (Some(name), _) if name.contains("://") => name.to_owned(),
+        (Some(name), _) => place.enrolment.dir().join(name).display().to_string(),
+        (None, Some(path)) => path.display().to_string(),
+        (None, None) => return Ok(None),
+    };
+    match crate::signing::keys::private(&given, context) {
+        Ok(key) => Ok(Some(key)),
+        Err(error) => Err(error.hints.iter().fold(Failure::new(error.message), |f, hint| f.hint(hint))),
+    }
+}
+
+/// The run of a CI system, as the builder in provenance.
+fn builder(context: &Context<'_>) -> String {
+    let get = |name: &str| context.env.get(name).filter(|value| !value.is_empty());
+    match (get("GITHUB_SERVER_URL"), get("GITHUB_REPOSITORY"), get("GITHUB_RUN_ID")) {
+        (Some(server), Some(repository), Some(run)) => format!("{server}/{repository}/actions/runs/{run}"),
+        _ => get("CI_JOB_URL").unwrap_or_default().to_owned(),
+    }
+}
+
+/// Lets tests of debug builds end the process at a place of their choice, as a power cut would:
+/// `COOPERAGE_TEST_KILL=STEP:begin|done`.
+fn checkpoint(step: &str, moment: &str, context: &Context<'_>) {
+    if cfg!(debug_assertions) && context.env.get("COOPERAGE_TEST_KILL") == Some(&format!("{step}:{moment}")) {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
 /// The last run of an image, where it did not come to its end.
-fn unfinished(runs: &Runs, place: &Place, image: &Image, context: &Context<'_>) -> Result<i64> {
+fn unfinished(runs: &Runs, place: &Place, image: &Image, verb: &str, context: &Context<'_>) -> Result<i64> {
     let file = place.enrolment.file.display().to_string();
     let list = runs.list(&file, Some(&image.name), 1).map_err(|e| CliError::failed(e.to_string()))?;
     let run = list.first().ok_or_else(|| CliError::usage(format!("{} has no run to take up", image.name)))?;
+    let kind = if run.trigger == "rollback" { "rollback" } else { "build" };
+    if kind != verb && run.status != RunStatus::Done {
+        return Err(CliError::usage(format!("the last run of {} is a {kind}", image.name))
+            .hint(format!("cooperage factory {kind} {} --resume takes it up", image.name)));
+    }
     match run.status {
         RunStatus::Done | RunStatus::Skipped => {
             Err(CliError::usage(format!("run {} of {} came to its end", run.id, image.name)).hint("leave --resume out"))

@@ -4,8 +4,10 @@ mod build;
 mod check_bases;
 mod discover;
 mod graph;
+mod history;
 mod init;
 mod list;
+mod rollback;
 mod runs;
 mod schema;
 mod show;
@@ -52,6 +54,12 @@ pub(crate) enum FactoryCommand {
     Build(Box<build::BuildArgs>),
     /// Rebuild the images whose base images have changed
     Rebuild(Box<build::RebuildArgs>),
+    /// Go back to an older version, and hold the image there
+    Rollback(Box<rollback::RollbackArgs>),
+    /// End an image's hold: automation builds and updates it again
+    Release(Box<rollback::ReleaseArgs>),
+    /// Show what was published of an image: versions, digests, commits, scans, who and why
+    History(Box<history::HistoryArgs>),
     /// List the runs of the pipeline
     Runs(Box<runs::RunsArgs>),
     /// Show the steps of a run and what they said
@@ -70,6 +78,7 @@ impl FactoryArgs {
         match &self.command {
             FactoryCommand::Build(args) => Some(&args.more.place),
             FactoryCommand::Rebuild(args) => Some(&args.more.place),
+            FactoryCommand::Rollback(args) => Some(&args.more.place),
             _ => None,
         }
     }
@@ -97,6 +106,9 @@ pub(crate) fn run(args: &FactoryArgs, context: &Context<'_>) -> Result<()> {
         FactoryCommand::CheckBases(args) => check_bases::run(args, context),
         FactoryCommand::Build(args) => build::run(args, context),
         FactoryCommand::Rebuild(args) => build::rebuild(args, context),
+        FactoryCommand::Rollback(args) => rollback::run(args, context),
+        FactoryCommand::Release(args) => rollback::release(args, context),
+        FactoryCommand::History(args) => history::run(args, context),
         FactoryCommand::Runs(args) => runs::list(args, context),
         FactoryCommand::Logs(args) => runs::logs(args, context),
         FactoryCommand::Graph(args) => graph::run(args, context),

@@ -1,0 +1,275 @@
+//! What stands between an image in the registry and a name for it: the bill of materials, the scan,
+//! signatures and attestations.
+//!
+//! Documents are made of what the registry holds, so a run that is taken up again, or `--scan-only`,
+//! needs no build. What is attached has the same digest each time; a signature is looked for before
+//! it is made.
+use super::steps::repository;
+use super::{Ended, Failure, Machine};
+use crate::enrol::Managed;
+use crate::time;
+use attest::inventory::Inventory;
+use attest::key::PrivateKey;
+use attest::provenance::{Dependency, Provenance, Version, image_purl};
+use attest::sbom::{Files, Format};
+use attest::statement::{CYCLONEDX, SPDX, Statement, Subject, digest_set};
+use build::inspect::{ImageLocation, InventoryOptions, OpenOptions, inventory, open};
+use oci::{Descriptor, Digest, Platform, Reference};
+use serde_json::{Value, json};
+use signing::{Signer, Storage, Verdict, bare, claims};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A vulnerability database that is older says too little about an image of today.
+const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(14 * 24 * 3600);
+
+/// The images of a build: platform and digest.
+fn images(built: &Value) -> Vec<(Platform, Digest)> {
+    let one =
+        |image: &Value| Some((image["platform"].as_str()?.parse().ok()?, image["digest"].as_str()?.parse().ok()?));
+    built["platforms"].as_array().into_iter().flatten().filter_map(one).collect()
+}
+
+fn inventory_of(
+    machine: &Machine<'_>,
+    name: &Reference,
+    platform: &Platform,
+    digest: &Digest,
+) -> Result<Inventory, Failure> {
+    let fail = |error: build::BuildError| Failure::new(error.message().to_owned());
+    let client = machine.factory.client.clone();
+    let client = move || Ok(client.clone());
+    let options = OpenOptions { store: None, client: &client, platform: platform.clone(), remote: true };
+    let image = open(&ImageLocation::Named(bare(name, digest)), &options).map_err(fail)?;
+    let scratch = machine.factory.runs.work_dir(machine.run);
+    std::fs::create_dir_all(&scratch)
+        .map_err(|error| Failure::new(format!("cannot create {}: {error}", scratch.display())))?;
+    inventory(&image, &InventoryOptions { digests: true, scratch }).map_err(fail)
+}
+
+/// One document for each platform, kept with the run and attached to the image.
+pub(super) fn sbom(machine: &Machine<'_>, managed: &Managed, plan: &Value, built: &Value) -> Result<Ended, Failure> {
+    if !managed.sbom.configured {
+        return Ok(Ended::Skipped("not configured".into()));
+    }
+    let name = repository(machine)?;
+    let (format, kind, ending) = match managed.sbom.with.as_deref() {
+        Some("cyclonedx") => (Format::CycloneDx, "application/vnd.cyclonedx+json", "cdx.json"),
+        _ => (Format::Spdx, "application/spdx+json", "spdx.json"),
+    };
+    let options = attest::sbom::Options {
+        files: Files::None,
+        created: time::stamp(plan["at"].as_i64().unwrap_or(0)).replace("+00:00", "Z"),
+        tool: ("cooperage".into(), env!("CARGO_PKG_VERSION").into()),
+        pretty: true,
+    };
+    let mut list = Vec::new();
+    for (platform, digest) in images(built) {
+        let inventory = inventory_of(machine, &name, &platform, &digest)?;
+        for warning in &inventory.warnings {
+            machine.log("sbom", &format!("warning: {warning}"));
+        }
+        let mut document = Vec::new();
+        attest::sbom::write(&inventory, format, &options, &mut document)
+            .map_err(|error| Failure::new(format!("cannot write the SBOM: {error}")))?;
+        let file = artefact(machine, &format!("sbom-{}.{ending}", platform.to_string().replace('/', "-")));
+        crate::state::replace(&file, &document)
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", file.display())))?;
+        let subject = machine.factory.client.resolve(&bare(&name, &digest))?;
+        let attached = signing::attach(machine.factory.client, &name, &subject, kind, &document)?;
+        machine.log("sbom", &format!("{platform}: {} packages, {attached}", inventory.packages.len()));
+        list.push(json!({
+            "platform": platform.to_string(), "digest": digest.to_string(), "packages": inventory.packages.len(),
+            "file": file.display().to_string(), "attached": attached.to_string(),
+        }));
+    }
+    Ok(Ended::Done(json!({ "sboms": list })))
+}
+
+fn artefact(machine: &Machine<'_>, name: &str) -> PathBuf {
+    machine.factory.runs.artefacts(machine.run).join(name)
+}
+
+/// Holds what is in the image against the vulnerability database; an image that the policy refuses ends the run.
+pub(super) fn scan(machine: &Machine<'_>, managed: &Managed, built: &Value, asked: bool) -> Result<Ended, Failure> {
+    let policy = &managed.scan;
+    if !policy.configured && !asked {
+        return Ok(Ended::Skipped("not configured".into()));
+    }
+    let Some(path) = &machine.factory.scan_database else {
+        let hint = "name a vulnerability database with --scan-db or COOPERAGE_SCAN_DB";
+        return match policy.required || asked {
+            true if asked => Err(Failure::new("there is no vulnerability database to scan with").hint(hint)),
+            true => Err(Failure::new("scan.required is true, and there is no vulnerability database").hint(hint)),
+            false => Ok(Ended::Skipped("there is no vulnerability database".into())),
+        };
+    };
+    let fail = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
+    let now = std::time::UNIX_EPOCH
+        + std::time::Duration::from_secs(u64::try_from((machine.factory.clock)()).unwrap_or_default());
+    let database = ::scan::Database::open(path).map_err(|e| fail(&e))?;
+    database.check_age(now, MAX_AGE).map_err(|e| fail(&e))?;
+    let rules = match &policy.ignore_file {
+        Some(file) => {
+            let path = machine.factory.enrolment.dir().join(file);
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
+            let today = jiff::Timestamp::try_from(now).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC).date();
+            ::scan::ignore::parse(&text, today).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?
+        }
+        None => Vec::new(),
+    };
+    let fail_on = Some(severity(&policy.fail_on));
+    let policy = ::scan::Policy { fail_on, ignore_unfixed: policy.only_fixed, rules, ..::scan::Policy::default() };
+    let name = repository(machine)?;
+    let (mut list, mut refused) = (Vec::new(), Vec::new());
+    for (platform, digest) in images(built) {
+        let inventory = inventory_of(machine, &name, &platform, &digest)?;
+        let outcome = ::scan::gate(&inventory, &database, &policy).map_err(|e| fail(&e))?;
+        for judged in &outcome.findings {
+            let finding = &judged.finding;
+            let line = format!(
+                "{platform} {} {} {} {}{}",
+                finding.id,
+                finding.severity.as_str(),
+                finding.package.name,
+                finding.package.version,
+                finding.fixed.first().map(|v| format!(", fixed in {v}")).unwrap_or_default(),
+            );
+            machine.log("scan", &line);
+            if judged.fails {
+                refused.push(line);
+            }
+        }
+        list.push(json!({
+            "platform": platform.to_string(), "digest": digest.to_string(), "packages": outcome.packages,
+            "findings": outcome.findings.len(), "suppressed": outcome.suppressed.len(),
+        }));
+    }
+    if let Some(first) = refused.first() {
+        return Err(Failure::new(format!(
+            "{} vulnerabilities are {} or worse: {first}{}",
+            refused.len(),
+            managed.scan.fail_on,
+            if refused.len() > 1 { ", …" } else { "" }
+        ))
+        .hint("nothing was tagged; cooperage factory logs lists them all")
+        .hint("accept single ones in the file that scan.ignoreFile names"));
+    }
+    Ok(Ended::Done(json!({ "scans": list })))
+}
+
+fn severity(word: &str) -> ::scan::Severity {
+    match word {
+        "negligible" => ::scan::Severity::Negligible,
+        "low" => ::scan::Severity::Low,
+        "medium" => ::scan::Severity::Medium,
+        "high" => ::scan::Severity::High,
+        _ => ::scan::Severity::Critical,
+    }
+}
+
+/// Signs the image, what it is for each platform, its SBOMs and where it comes from.
+pub(super) fn sign(
+    machine: &Machine<'_>,
+    managed: &Managed,
+    plan: &Value,
+    tree: &Value,
+    built: &Value,
+    sboms: &Value,
+) -> Result<Ended, Failure> {
+    if !managed.signing.configured {
+        return Ok(Ended::Skipped("not configured".into()));
+    }
+    let Some(key) = (machine.factory.signing_key)(managed.signing.with.as_deref())? else {
+        let hint = "name one with signing.key in images.yaml or in cooperage.toml";
+        return match managed.signing.required {
+            true => Err(Failure::new("signing.required is true, and there is no key").hint(hint)),
+            false => Ok(Ended::Skipped("there is no key".into())),
+        };
+    };
+    let (name, client) = (repository(machine)?, machine.factory.client);
+    let digest = |text: &Value| text.as_str().unwrap_or_default().parse::<Digest>();
+    let top = digest(&built["digest"]).map_err(|error| Failure::new(error.to_string()))?;
+    let provenance = provenance(machine, managed, plan, tree, built);
+    let mut subjects: Vec<(Descriptor, Vec<Statement>)> = Vec::new();
+    let about = |digest: &Digest, kind: &str, value: Value| {
+        Statement::new(vec![Subject::new(name.name(), digest)], kind, value)
+    };
+    for (_, digest) in images(built) {
+        let descriptor = client.resolve(&bare(&name, &digest))?;
+        let mut statements = vec![about(&digest, Version::V1.predicate_type(), provenance.clone())];
+        for sbom in sboms["sboms"].as_array().into_iter().flatten().filter(|s| s["digest"] == digest.to_string()) {
+            let path = PathBuf::from(sbom["file"].as_str().unwrap_or_default());
+            let text = std::fs::read(&path)
+                .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
+            let value =
+                serde_json::from_slice(&text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+            let kind = if path.to_string_lossy().ends_with(".cdx.json") { CYCLONEDX } else { SPDX };
+            statements.push(about(&digest, kind, value));
+        }
+        subjects.push((descriptor, statements));
+    }
+    if !subjects.iter().any(|(descriptor, _)| descriptor.digest == top) {
+        let statements = vec![about(&top, Version::V1.predicate_type(), provenance.clone())];
+        subjects.push((client.resolve(&bare(&name, &top))?, statements));
+    }
+    let signer = Signer { client, key: &key, storage: Storage { tags: true, bundles: true } };
+    let mut signed = Vec::new();
+    for (descriptor, statements) in &subjects {
+        let there = there(machine, &name, &descriptor.digest, &key)?;
+        if !there.is_signed() {
+            signer.image(&name, descriptor, &BTreeMap::new())?;
+            machine.log("sign", &format!("signed {}", bare(&name, &descriptor.digest)));
+        }
+        for statement in statements.iter().filter(|statement| !there.attests(&statement.predicate_type)) {
+            signer.statement(&name, descriptor, statement)?;
+            machine.log("sign", &format!("attested {}: {}", descriptor.digest, statement.predicate_type));
+        }
+        signed.push(descriptor.digest.to_string());
+    }
+    Ok(Ended::Done(json!({ "signed": signed })))
+}
+
+/// What this key signed already, before the run was interrupted.
+fn there(machine: &Machine<'_>, name: &Reference, digest: &Digest, key: &PrivateKey) -> Result<Verdict, Failure> {
+    let found = claims(machine.factory.client, name, digest)?;
+    Ok(Verdict::of(found, digest, &[key.public()]))
+}
+
+fn provenance(machine: &Machine<'_>, managed: &Managed, plan: &Value, tree: &Value, built: &Value) -> Value {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let commit = || BTreeMap::from([("sha1".to_owned(), text(&tree["commit"]))]);
+    let mut dependencies = Vec::new();
+    for base in built["bases"].as_array().into_iter().flatten() {
+        let Ok(base) = text(base).parse::<Reference>() else { continue };
+        let Some(digest) = base.digest() else { continue };
+        dependencies.push(Dependency { name: None, uri: image_purl(&base, None), digest: digest_set(digest) });
+    }
+    let source = managed.source.as_ref();
+    let config_uri = source
+        .filter(|_| tree["commit"].is_string())
+        .map(|source| (format!("{}#refs/heads/{}", source.url, source.branch), commit()));
+    if let Some((uri, digest)) = &config_uri {
+        dependencies.push(Dependency { name: None, uri: uri.clone(), digest: digest.clone() });
+    }
+    let mut vcs = BTreeMap::new();
+    if let Some(source) = source {
+        vcs.insert("source".to_owned(), source.url.clone());
+        vcs.insert("revision".to_owned(), text(&tree["commit"]));
+    }
+    let stamp = |at: i64| time::stamp(at).replace("+00:00", "Z");
+    Provenance {
+        builder_id: machine.factory.builder.clone(),
+        config_path: source.map_or_else(|| "Dockerfile".into(), crate::enrol::Source::dockerfile_path),
+        config_uri,
+        builder_platform: Platform::host().to_string(),
+        dependencies,
+        invocation_id: format!("{}-{}", machine.image.name, machine.run),
+        started_on: stamp(plan["at"].as_i64().unwrap_or(0)),
+        finished_on: stamp((machine.factory.clock)()),
+        vcs,
+        ..Provenance::default()
+    }
+    .predicate(Version::V1)
+}
