@@ -142,6 +142,31 @@ fn a_team_with_two_services() {
     place.ok(&["factory", "rollback", "api", "--reason", "it leaks"]);
     assert_eq!(commits(), before + 1);
     assert_eq!(manifest().matches("newTag: 0.1.0").count(), 1, "{}", manifest());
+    assert_eq!(place.digest("o/api:latest"), first[0]);
+    assert_eq!(place.digest("o/api:0.1.1"), new, "a version stays what it is");
+    assert!(place.read("factory/images/api.yaml").contains("currentVersion: 0.1.0\n"));
+    place.base("three");
+    let due = place.ok(&["factory", "check-bases"]);
+    assert!(due.contains("held: it leaks"), "{due}");
+    let table = place.ok(&["factory", "rebuild", "--eligible"]);
+    assert!(table.contains("o/web") && !table.contains("o/api"), "{table}");
+    let refused = place.run(&["factory", "build", "api"]);
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && text.contains("api is held: it leaks"), "{text}");
+    assert!(!place.ok(&["factory", "build", "--all", "--local"]).is_empty());
+    assert_eq!(place.digest("o/api:latest"), first[0], "held is held");
+    let history = place.ok(&["factory", "history", "api"]);
+    for part in
+        ["rollback", "it leaks", "published (base)", "published (manual)", "a base image changed", "not scanned"]
+    {
+        assert!(history.contains(part), "{part}: {history}");
+    }
+    // Nothing to go back to twice; what does not exist is told.
+    let output = place.run(&["factory", "rollback", "api", "--to", "9.9.9"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the registry has no "), "{output:?}");
+    place.ok(&["factory", "release", "api"]);
+    let table = place.ok(&["factory", "rebuild", "--eligible"]);
+    assert!(table.contains("o/api") && table.contains("0.1.2, latest"), "behind all versions: {table}");
     assert_eq!(holds(place.dir.path(), TOKEN.as_bytes()), Vec::<std::path::PathBuf>::new());
 }
 

@@ -36,7 +36,7 @@ pub const STEPS: [&str; 11] =
     ["validate", "configure", "clone", "build", "push", "sbom", "scan", "sign", "tag", "update", "notify"];
 
 /// Finds the private key of a name.
-pub type FindKey = dyn Fn(Option<&str>) -> Result<Option<attest::key::PrivateKey>, Failure>;
+pub type FindKey<'a> = dyn Fn(Option<&str>) -> Result<Option<attest::key::PrivateKey>, Failure> + 'a;
 
 /// What a pipeline works with.
 pub struct Factory<'a> {
@@ -75,7 +75,7 @@ pub struct Factory<'a> {
     /// The vulnerability database, where there is one.
     pub scan_database: Option<PathBuf>,
     /// The key of a name in `images.yaml`, or the one that is used where none is named; `None` where there is none.
-    pub signing_key: &'a FindKey,
+    pub signing_key: &'a FindKey<'a>,
     /// Sends JSON to a URL. The URL is a secret: the error does not show it.
     pub post: &'a dyn Fn(&str, &Value) -> Result<(), String>,
     /// Who builds, for the provenance: a URL, or nothing.
