@@ -73,16 +73,14 @@ fn killed_at_any_step_a_run_goes_on_and_nothing_outside_happens_twice() {
     ok(&["key", "generate"]);
     ok(&["factory", "discover"]);
     let commits = || place.git(&["rev-list", "--count", "main"], "app.git").trim().parse::<usize>().unwrap();
-    let mut patch = 0;
     let moments = ["configure", "clone", "build", "push", "sbom", "scan", "sign", "tag", "update", "notify"];
     let kills =
         moments.map(|step| format!("{step}:done")).into_iter().chain(["tag:begin".into(), "notify:begin".into()]);
-    for kill in kills {
+    for (patch, kill) in kills.enumerate() {
         place.git(&["pull", "-q", "--rebase", "origin", "main"], "work");
         place.write("work/api/server.js", &format!("serve('{kill}')\n"));
         place.commit(&kill);
         let (version, before, log) = (format!("0.1.{patch}"), commits(), place.registry.log().len());
-        patch += 1;
         let output = run(&["factory", "build", "api"], Some(&kill));
         assert_eq!(output.status.signal(), Some(9), "{kill}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(ok(&["factory", "runs", "api"]).contains("interrupted"));
