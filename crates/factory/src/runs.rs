@@ -33,6 +33,14 @@ pub enum RunsError {
         /// Why.
         source: std::io::Error,
     },
+    /// One run of an image at a time.
+    #[error(
+        "another run of {image} is going on; follow it with `cooperage factory logs {image} --follow`, and try again when it has ended"
+    )]
+    Busy {
+        /// Which.
+        image: String,
+    },
     /// It is newer than this program.
     #[error("the run records in {path} were written by a newer version of cooperage (schema {found})")]
     Newer {
@@ -169,6 +177,26 @@ impl Runs {
     fn fail(&self) -> impl FnOnce(rusqlite::Error) -> RunsError {
         let path = self.dir.join("runs.sqlite");
         move |source| RunsError::Database { path, source }
+    }
+
+    /// The image is this process's until the file is dropped: two runs would give the same version twice.
+    ///
+    /// # Errors
+    /// [`RunsError::Busy`] where another process has it.
+    pub fn lock(&self, factory: &str, image: &str) -> Result<std::fs::File, RunsError> {
+        let dir = self.dir.join("locks");
+        let hash = factory
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let path = dir.join(format!("{image}-{hash:016x}"));
+        let fail = |source| RunsError::Io { path: path.clone(), source };
+        std::fs::create_dir_all(&dir).map_err(fail)?;
+        let file = std::fs::File::options().create(true).append(true).open(&path).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => Err(RunsError::Busy { image: image.to_owned() }),
+            Err(std::fs::TryLockError::Error(source)) => Err(fail(source)),
+        }
     }
 
     /// Begins a run.
@@ -334,6 +362,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let runs = Runs::open(dir.path()).unwrap();
         let options = serde_json::json!({ "tag": "1" });
+        let turn = runs.lock("f", "a").unwrap();
+        assert!(matches!(runs.lock("f", "a"), Err(RunsError::Busy { .. })));
+        assert!(runs.lock("f", "b").is_ok() && runs.lock("g", "a").is_ok());
+        drop(turn);
+        assert!(runs.lock("f", "a").is_ok());
         let first = runs.begin("f", "a", "manual", &options, 10).unwrap();
         let other = runs.begin("f", "b", "base", &options, 11).unwrap();
         let mut step = StepRecord {

@@ -199,5 +199,25 @@ fn what_a_change_touches_is_built() {
         place.commit(message);
         let table = place.ok(&["factory", "build", "api"]);
         assert!(table.contains(&format!(" {version}, latest")), "{message}: {table}");
+    } // A file of the source says the version; what was built once is a rebuild; --bump is heard first.
+    let images = place
+        .read("factory/images.yaml")
+        .replace("version: {bump: conventional, gitTag: true}", "local: {versionFile: VERSION}");
+    place.write("factory/images.yaml", &images);
+    let build = |more: &[&str]| place.ok(&[&["factory", "build", "api"], more].concat());
+    for (file, more, version) in
+        [("v2.5.0\n", &[][..], "2.5.0"), ("# it stays\n2.5.0\n", &[], "2.5.0-1"), ("x", &["--bump", "minor"], "2.6.0")]
+    {
+        place.git(&["pull", "-q", "--rebase", "--autostash", "origin", "main"], "work");
+        place.write("work/VERSION", file);
+        place.commit("version");
+        let table = build(more);
+        assert!(table.contains(&format!(" {version}, latest")), "{version}: {table}");
     }
+    place.git(&["pull", "-q", "--rebase", "--autostash", "origin", "main"], "work");
+    place.write("work/VERSION", "one two\n");
+    place.commit("no version");
+    let output = place.run(&["factory", "build", "api"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && text.contains("VERSION holds no version: \"one two\""), "{text}");
 }

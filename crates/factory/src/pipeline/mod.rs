@@ -95,6 +95,8 @@ impl std::fmt::Debug for Factory<'_> {
 pub struct Options {
     /// The version, in the place of the next one.
     pub tag: Option<String>,
+    /// How far the version moves, in the place of `version.bump`.
+    pub bump: Option<String>,
     /// Build for this machine into the store, and push nothing.
     pub local: bool,
     /// The platforms, in the place of those enrolled.
@@ -116,7 +118,7 @@ impl Options {
     #[must_use]
     pub fn json(&self) -> Value {
         json!({
-            "tag": self.tag, "local": self.local, "platforms": self.platforms, "scanOnly": self.scan_only,
+            "tag": self.tag, "bump": self.bump, "local": self.local, "platforms": self.platforms, "scanOnly": self.scan_only,
             "force": self.force, "trigger": self.trigger, "by": self.by, "reason": self.reason,
         })
     }
@@ -125,6 +127,7 @@ impl Options {
         let text = |key: &str| value[key].as_str().map(str::to_owned);
         Self {
             tag: text("tag"),
+            bump: text("bump"),
             local: value["local"].as_bool().unwrap_or_default(),
             platforms: value["platforms"]
                 .as_array()
@@ -234,6 +237,7 @@ pub struct Outcome {
 pub fn run(factory: &Factory<'_>, image: &Image, options: &Options, resume: Option<i64>) -> Result<Outcome, RunsError> {
     let runs = factory.runs;
     let file = factory.enrolment.file.display().to_string();
+    let _turn = runs.lock(&file, &image.name)?;
     let (run, options) = match resume {
         Some(id) => {
             runs.resume(id)?;

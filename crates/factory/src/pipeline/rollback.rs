@@ -36,6 +36,8 @@ pub fn rollback(
     resume: Option<i64>,
 ) -> Result<Outcome, RunsError> {
     let runs = factory.runs;
+    let file = factory.enrolment.file.display().to_string();
+    let _turn = runs.lock(&file, &image.name)?;
     let run = match resume {
         Some(run) => {
             runs.resume(run)?;
@@ -49,7 +51,6 @@ pub fn rollback(
                 tag: wanted.to.clone(),
                 ..Options::default()
             };
-            let file = factory.enrolment.file.display().to_string();
             runs.begin(&file, &image.name, &options.trigger, &options.json(), (factory.clock)())?
         }
     };

@@ -125,6 +125,7 @@ fn one(
     });
     Ok(match kind {
         "kustomize" => manifest::kustomize::set_image(text, name, &change)?,
+        "helm" if by_keys(update) => helm_keys(text, update, name, tag, digest)?,
         "helm" => {
             let key = update.tag_key.as_deref().and_then(|key| key.strip_suffix(".tag")).unwrap_or("image");
             manifest::helm::set_image(text, &key.parse()?, &change)?
@@ -136,4 +137,89 @@ fn one(
             manifest::kubernetes::set_image(text, &select, &change)?
         }
     })
+}
+
+/// Whether keys are named that `manifest::helm::set_image` would not find by itself.
+fn by_keys(update: &Update) -> bool {
+    update.digest_key.is_some()
+        || update.repository_key.is_some()
+        || update.tag_key.as_deref().is_some_and(|key| !key.ends_with(".tag"))
+}
+
+/// Sets the keys that are named, and no others.
+fn helm_keys(
+    text: &str,
+    update: &Update,
+    name: &str,
+    tag: &str,
+    digest: &str,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let (with_tag, with_digest) = (update.write != "digest", update.write != "tag");
+    let mut values: Vec<(&str, String)> = Vec::new();
+    match (&update.tag_key, &update.digest_key) {
+        (Some(key), None) if with_digest && with_tag => values.push((key, format!("{tag}@{digest}"))),
+        (tag_key, digest_key) => {
+            if let Some(key) = tag_key.as_deref().filter(|_| with_tag) {
+                values.push((key, tag.to_owned()));
+            }
+            if let Some(key) = digest_key.as_deref() {
+                // A tag alone: charts let a digest win, so there is none.
+                values.push((key, if with_digest { digest.to_owned() } else { String::new() }));
+            }
+        }
+    }
+    if with_tag && update.tag_key.is_none() {
+        return Err(format!("the update of {} writes the tag and has no tagKey", update.path).into());
+    }
+    if !with_tag && update.digest_key.is_none() {
+        return Err(format!("the update of {} writes the digest and has no digestKey", update.path).into());
+    }
+    if let Some(key) = &update.repository_key {
+        values.push((key, name.to_owned()));
+    }
+    let mut text = text.to_owned();
+    for (key, value) in values {
+        text = manifest::helm::set(&text, &key.parse()?, &value, false)?;
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const VALUES: &str = "# web\nweb:\n  name: old/web # where\n  version: \"1.0\"\n  sha: \"\"\n";
+
+    fn update(write: &str, tag: Option<&str>, digest: Option<&str>, name: Option<&str>) -> Result<String, String> {
+        let own = |key: Option<&str>| key.map(str::to_owned);
+        let update = Update {
+            path: "values.yaml".into(),
+            write: write.into(),
+            tag_key: own(tag),
+            digest_key: own(digest),
+            repository_key: own(name),
+            ..Update::default()
+        };
+        one(VALUES, &update, "ghcr.io/o/web", "1.1", DIGEST).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn named_keys_of_helm_values_are_set() {
+        let (tag, sha, name) = (Some("web.version"), Some("web.sha"), Some("web.name"));
+        let version = VALUES.replace("1.0", "1.1");
+        assert_eq!(update("tag", tag, None, None).unwrap(), version);
+        assert_eq!(update("both", tag, None, None).unwrap(), VALUES.replace("1.0", &format!("1.1@{DIGEST}")));
+        let named = version.replace("old/web", "ghcr.io/o/web");
+        assert_eq!(update("tag", tag, sha, name).unwrap(), named);
+        let pinned = named.replace("sha: \"\"", &format!("sha: \"{DIGEST}\""));
+        assert_eq!(update("both", tag, sha, name).unwrap(), pinned);
+        assert_eq!(
+            update("digest", None, sha, None).unwrap(),
+            VALUES.replace("sha: \"\"", &format!("sha: \"{DIGEST}\""))
+        );
+        assert!(update("tag", None, sha, None).unwrap_err().contains("has no tagKey"));
+        assert!(update("digest", tag, None, name).unwrap_err().contains("has no digestKey"));
+        assert!(update("tag", Some("web.there.not"), None, None).is_err());
+    }
 }

@@ -61,7 +61,7 @@ pub(super) fn configure(machine: &Machine<'_>, managed: &Managed, options: &Opti
                     .hint("add type=ref,event=branch or type=sha, or name one with --tag")
             })?
         }
-        (None, true) => free(&next_of(machine, managed, &policy, now, &taken)?),
+        (None, true) => free(&next_of(machine, managed, options, &policy, now, &taken)?),
     };
     if tags.is_empty() {
         let core = format!("{}{version}{}", policy.prefix, policy.suffix);
@@ -112,15 +112,20 @@ fn newest(state: Option<String>, taken: &[String], policy: &Policy) -> Option<St
 fn next_of(
     machine: &Machine<'_>,
     managed: &Managed,
+    options: &Options,
     policy: &Policy,
     now: i64,
     taken: &[String],
 ) -> Result<String, Failure> {
     let fail = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
+    if let Some(file) = managed.local.version_file.as_deref().filter(|_| options.bump.is_none()) {
+        return version_of_file(machine, managed, file);
+    }
+    let bump = options.bump.as_deref().unwrap_or(&managed.version.bump);
     let state = machine.factory.state_dir.image(&machine.image.name)?;
     let built = state.as_ref().and_then(|state| state.current_version.clone());
     let current = newest(built, taken, policy);
-    let step = match managed.version.bump.as_str() {
+    let step = match bump {
         "none" => return Ok(current.unwrap_or_else(|| managed.version.initial.clone())),
         "calver" => {
             let time = jiff::Timestamp::from_second(now).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
@@ -144,6 +149,41 @@ fn next_of(
         Some(current) => next(&current, step).map_err(|error| fail(&error)),
         None => Ok(managed.version.initial.clone()),
     }
+}
+
+/// What `local.versionFile` says: a file beside `images.yaml`, else one of the source.
+fn version_of_file(machine: &Machine<'_>, managed: &Managed, file: &str) -> Result<String, Failure> {
+    let beside = machine.factory.enrolment.dir().join(managed.local.dir.as_deref().unwrap_or(".")).join(file);
+    let from = |path: &std::path::Path| {
+        std::fs::read_to_string(path).map_err(|e| Failure::new(format!("cannot read {}: {e}", path.display())))
+    };
+    let text = match &managed.source {
+        _ if beside.is_file() => from(&beside)?,
+        None => from(&beside)?,
+        Some(source) => match machine.factory.sources.at_hand(source) {
+            Some(top) => from(&top.join(file))?,
+            None => {
+                let repository = open(machine, &source.url)?;
+                let tip = repository.fetch(&source.branch).map_err(|error| Failure::new(error.to_string()))?;
+                tip.text(file).map_err(|error| Failure::new(format!("local.versionFile: {error}")))?
+            }
+        },
+    };
+    let version = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or("");
+    let version = version.strip_prefix('v').unwrap_or(version);
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if version.is_empty()
+        || version.len() > 100
+        || !version.chars().all(fits)
+        || !version.starts_with(|c: char| c.is_ascii_alphanumeric())
+    {
+        return Err(Failure::new(format!(
+            "local.versionFile: {file} holds no version: {:?}",
+            version.chars().take(40).collect::<String>()
+        ))
+        .hint("its first line is the version, such as 1.4.0"));
+    }
+    Ok(version.to_owned())
 }
 
 /// A version without the number of a rebuild.

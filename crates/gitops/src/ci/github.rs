@@ -62,8 +62,8 @@ fn workflow(pipeline: &Pipeline, options: &Options) -> Value {
     let image = json!({ "description": "What to build", "type": "choice", "options": names, "default": "all" });
     let version =
         json!({ "description": "The version, in the place of the next one", "type": "string", "default": "" });
-    // Sent by what asks for rebuilds; the rules of images.yaml say what the next version is.
-    let bump = json!({ "description": "Why, for the record", "type": "string", "default": "" });
+    let bumps = ["", "patch", "minor", "major", "conventional", "calver", "none"];
+    let bump = json!({ "description": "How far the version moves, in the place of version.bump", "type": "choice", "options": bumps, "default": "" });
     let levels = levels(pipeline);
     let mut jobs = Map::new();
     let outputs: Map<String, Value> = (1..=levels.len())
@@ -220,6 +220,7 @@ fn build(pipeline: &Pipeline, options: &Options, at: usize, level: &[&super::Ima
     let mut env = Map::new();
     env.insert("IMAGE".into(), json!("${{ matrix.image }}"));
     env.insert("VERSION".into(), json!("${{ inputs.version }}"));
+    env.insert("BUMP".into(), json!("${{ inputs.version_bump }}"));
     env.insert("PUSH".into(), json!(format!("${{{{ {pushes} }}}}")));
     // A token that may push to other repositories, where manifests lie in one.
     env.insert("GITHUB_TOKEN".into(), json!("${{ secrets.COOPERAGE_TOKEN || github.token }}"));
@@ -242,6 +243,8 @@ fn build(pipeline: &Pipeline, options: &Options, at: usize, level: &[&super::Ima
          \x20 set -- \"$@\" --cache-to \"type=gha,mode=max,scope=$IMAGE,ignore-error=true\"\n\
          \x20 if [ -n \"$VERSION\" ]; then\n\
          \x20   set -- \"$@\" --tag \"$VERSION\"\n\
+         \x20 elif [ -n \"$BUMP\" ]; then\n\
+         \x20   set -- \"$@\" --bump \"$BUMP\"\n\
          \x20 fi\n\
          else\n\
          \x20 set -- \"$@\" --local\n\

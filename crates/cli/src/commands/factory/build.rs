@@ -35,6 +35,9 @@ pub(crate) struct BuildArgs {
     /// The version, in the place of the next one
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
+    /// How far the version moves, in the place of version.bump: patch, minor, major, conventional, calver or none
+    #[arg(long, value_name = "BUMP", value_parser = ["patch", "minor", "major", "conventional", "calver", "none"], conflicts_with = "tag")]
+    bump: Option<String>,
     /// Build for this machine into the store; push and tag nothing
     #[arg(long)]
     local: bool,
@@ -51,7 +54,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     platform: Vec<String>,
     /// Take up the last run of the image where it failed or was interrupted
-    #[arg(long, conflicts_with_all = ["tag", "local", "platform"])]
+    #[arg(long, conflicts_with_all = ["tag", "bump", "local", "platform"])]
     resume: bool,
     #[command(flatten)]
     pub(crate) more: MoreArgs,
@@ -137,6 +140,7 @@ pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
     }
     let options = Options {
         tag: args.tag.clone(),
+        bump: args.bump.clone(),
         local: args.local,
         platforms: args.platform.clone(),
         scan_only: args.scan_only,
