@@ -8,7 +8,7 @@ use core::ffi::CStr;
 
 use crate::paths;
 use crate::stat::view;
-use crate::state::creds;
+use crate::state::{config, creds, fd_root};
 use crate::sys::{AT_FDCWD, Errno, R, S_IFDIR, Statx, fstatx, statx};
 use crate::text::{PathText, split_last};
 
@@ -71,28 +71,51 @@ pub fn search(dir: i32, path: &CStr) -> R<()> {
         paths::open_path(dir, parent.c(), false)?
     };
     let stop = if absolute {
-        fstatx(crate::state::fd_root())?
+        fstatx(fd_root())?
     } else if dir == AT_FDCWD {
         statx(AT_FDCWD, c".", 0)?
     } else {
         fstatx(dir)?
     };
+    // What lies above a mounted directory for real is the builder's: from there it goes on above the mount's target.
+    let mut from = from;
+    for _ in 0..16 {
+        let mut up = PathText::new();
+        let mount = match paths::guest_path(from.get(), &mut up)? {
+            true => paths::mount_of(up.bytes()).map(|(_, mount)| config().text(mount.target)),
+            false => None,
+        };
+        let inside =
+            mount.map_or(64, |target| up.bytes()[target.len()..].iter().filter(|byte| **byte == b'/').count() + 1);
+        if climb(from.get(), inside, &stop)? {
+            return Ok(());
+        }
+        let Some(target) = mount else { return Ok(()) };
+        up.clear();
+        up.push(split_last(target).0)?;
+        from = paths::open_path(fd_root(), up.c(), false)?;
+    }
+    Ok(())
+}
+
+/// Checks the search permission on a directory and those above it, `levels` in all. True where it met `stop` or the end.
+fn climb(from: i32, levels: usize, stop: &Statx) -> R<bool> {
     let mut up = PathText::new();
     up.push(b".")?;
     let mut previous = 0;
-    for _ in 0..64 {
-        let mut stat = statx(from.get(), up.c(), 0)?;
+    for _ in 0..levels {
+        let mut stat = statx(from, up.c(), 0)?;
         let ino = stat.ino;
         let arrived = ino == stop.ino && stat.dev() == stop.dev();
         view(&mut stat);
         need(&stat, 1)?;
         if arrived || ino == previous {
-            return Ok(());
+            return Ok(true);
         }
         previous = ino;
         up.push(b"/..")?;
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Checks that a name may be made in a directory. One that is there already is said to be there first, as the kernel

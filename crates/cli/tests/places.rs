@@ -174,9 +174,8 @@ impl Place {
         let home = tempfile::Builder::new().prefix("places-home-").tempdir().expect("a directory");
         chown(home.path(), user, user).expect("root may do that");
         let store = overlay.as_ref().map_or(home.path().to_owned(), Overlay::path).join("store");
-        // A builder's own umask must not be seen in images. Known difference: with intercept and 077 a step's user may
-        // not open /dev/null.
-        let umask = if overlay.is_some() { "077" } else { "022" };
+        // A builder's own umask must not be seen in images, nor by a step's user.
+        let umask = if overlay.is_some() || user.is_some() { "077" } else { "022" };
         Self::Machine { name, user, umask, store, home, _overlay: overlay }
     }
 

@@ -341,7 +341,7 @@ mod tests {
             load("["),
         ];
         insta::assert_snapshot!(errors.join("\n"), @r#"
-        DIR/cooperage.toml:1:1: unknown field `progess`, expected one of `root`, `isolation`, `progress`, `max-parallelism`, `host-ca`, `http-proxy`, `registry`, `signing` ["did you mean progress?"]
+        DIR/cooperage.toml:1:1: unknown field `progess`, expected one of `root`, `isolation`, `progress`, `max-parallelism`, `host-ca`, `http-proxy`, `cache`, `registry`, `signing` ["did you mean progress?"]
         DIR/cooperage.toml: there is no progress "fancy"; known are auto, plain, tty, quiet, rawjson []
         DIR/cooperage.toml: there is no progress "plan"; known are auto, plain, tty, quiet, rawjson ["did you mean plain?"]
         DIR/cooperage.toml: max-parallelism must be at least 1 []
