@@ -18,6 +18,9 @@ use tempfile::TempDir;
 /// What is installed into its root filesystem.
 const PACKAGES: &str = "docker.io,docker-buildx,ca-certificates,git,xz-utils";
 
+/// What runc says where it lost the container's first process before the step began, which happens on a busy machine.
+const LOST_INIT: [&str; 2] = ["runc run failed: unable to start container process", "connection reset by peer"];
+
 /// A running daemon; dropped, it is stopped and its data removed.
 #[derive(Debug)]
 pub struct BuildKit {
@@ -172,8 +175,15 @@ impl Builder for BuildKit {
         command.envs(input.env.iter().cloned());
         command.args(["--output", &format!("type=oci,dest={}", archive.display())]);
         command.arg(&input.context).current_dir(input.start());
-        let output = output_with(&mut command, input.stdin.as_deref())?;
-        let log = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let mut tries = 3;
+        let (output, log) = loop {
+            let output = output_with(&mut command, input.stdin.as_deref())?;
+            let log = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            tries -= 1;
+            if tries == 0 || !LOST_INIT.iter().all(|part| log.contains(part)) {
+                break (output, log);
+            }
+        };
         let image = output.status.success().then(|| Image::from_archive(&archive)).transpose()?;
         Ok(Built { image, log })
     }
