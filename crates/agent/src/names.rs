@@ -178,7 +178,12 @@ pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32, mask: u64) -> R {
             Err(errno) => return Err(errno),
         }
         match paths::open(dir, path, flags & !O_CREAT, 0) {
-            Err(Errno::ENOENT) => {}
+            // Nothing there, or what is wrong there is called otherwise for who would make a file.
+            Err(_) => {}
+            Ok(fd) if flags & O_ACCMODE == O_RDONLY && fstatx(fd as i32)?.kind() == S_IFDIR => {
+                crate::sys::close(fd as i32);
+                return Err(Errno::EISDIR);
+            }
             other => return other.and_then(no_device),
         }
         // A symlink to nothing: the file is made where it points to.

@@ -346,7 +346,7 @@ fn read_link(dir: i32, path: &CStr, out: &mut PathText) -> R<()> {
 
 /// Links whose name is that of a magic link of /proc, which they may be.
 fn magic_link(dir: i32, path: &CStr, out: &mut PathText) -> R<()> {
-    let spot = walk::walk(dir, path, false)?;
+    let spot = walk::walk(dir, path, walk::Ending::Name)?;
     if spot.is_mount() {
         return Err(Errno::EINVAL);
     }

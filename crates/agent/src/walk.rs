@@ -131,12 +131,12 @@ pub fn in_step(pid: u32) -> bool {
 pub fn parent(dir: i32, path: &CStr) -> R<Spot> {
     let (head, last, slashes) = crate::text::split_last(path.to_bytes());
     if matches!(last, b"" | b"." | b"..") {
-        return walk(dir, path, false);
+        return walk(dir, path, Ending::Name);
     }
     let mut to = PathText::new();
     to.push(head)?;
     to.push(b".")?;
-    let mut spot = walk(dir, to.c(), true)?;
+    let mut spot = walk(dir, to.c(), Ending::Follow)?;
     if last.len() > 255 {
         return Err(Errno::ENAMETOOLONG);
     }
@@ -155,8 +155,23 @@ pub fn parent(dir: i32, path: &CStr) -> R<Spot> {
     Ok(spot)
 }
 
-/// Walks a path from a directory of the guest's. With `follow`, a symlink at the end is followed.
-pub fn walk(dir: i32, path: &CStr, follow: bool) -> R<Spot> {
+/// What is to become of the last name of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// A symlink there is meant itself.
+    Name,
+    /// A symlink there is followed.
+    Follow,
+    /// A file may be made there, so that no slash may stand behind it; a symlink is meant itself.
+    CreateName,
+    /// A file may be made there, or where a symlink points to.
+    Create,
+}
+
+/// Walks a path from a directory of the guest's.
+pub fn walk(dir: i32, path: &CStr, ending: Ending) -> R<Spot> {
+    let follow = matches!(ending, Ending::Follow | Ending::Create);
+    let create = matches!(ending, Ending::Create | Ending::CreateName);
     let mut here = PathText::new();
     let mut rest = PathText::new();
     rest.push(path.to_bytes())?;
@@ -210,6 +225,10 @@ pub fn walk(dir: i32, path: &CStr, follow: bool) -> R<Spot> {
                 continue;
             }
             _ => {}
+        }
+        if must_be_dir && create {
+            // Also where the slash comes from a symlink, and whatever is there.
+            return Err(Errno::EISDIR);
         }
         let in_proc = mount.is_some_and(|index| config().mounts()[index].flags & MOUNT_PROC != 0);
         let parent_len = here.len();
@@ -359,12 +378,13 @@ fn duplicate(spot: &Spot, flags: u32) -> R {
 /// Opens a path by the slow way.
 pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
     let exclusive = flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL;
-    let (_, last, slashes) = crate::text::split_last(path.to_bytes());
-    if flags & O_CREAT != 0 && !slashes.is_empty() && !matches!(last, b"" | b"." | b"..") {
-        parent(dir, path)?;
-        return Err(Errno::EISDIR);
-    }
-    let spot = walk(dir, path, flags & O_NOFOLLOW == 0 && !exclusive)?;
+    let ending = match (flags & O_NOFOLLOW == 0 && !exclusive, flags & O_CREAT != 0 && flags & O_PATH == 0) {
+        (true, true) => Ending::Create,
+        (true, false) => Ending::Follow,
+        (false, true) => Ending::CreateName,
+        (false, false) => Ending::Name,
+    };
+    let spot = walk(dir, path, ending)?;
     let read_only = |index: Option<usize>| index.is_some_and(|i| config().mounts()[i].flags & MOUNT_READ_ONLY != 0);
     match spot.last {
         Last::Missing => {
@@ -398,6 +418,9 @@ pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
                 return Err(Errno::EROFS);
             }
             if entry.flags & MOUNT_FILE == 0 {
+                if ending == Ending::Create {
+                    return Err(Errno::EISDIR);
+                }
                 return openat2(entry.fd, c".", flags & !O_CREAT, mode, RESOLVE_BENEATH);
             }
             let mut source = PathText::new();
