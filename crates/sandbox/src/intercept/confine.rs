@@ -6,7 +6,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use agent::protocol::{MOUNT_FILE, MOUNT_READ_ONLY};
+use agent::protocol::{MOUNT_FILE, MOUNT_PROC, MOUNT_READ_ONLY};
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
     RulesetCreatedAttr, RulesetStatus, Scope,
@@ -42,8 +42,10 @@ pub(crate) fn rules(tree: impl AsFd, places: &[Place]) -> Setup<Rules> {
     rules = rules
         .add_rule(PathBeneath::new(tree.as_fd(), all))
         .map_err(|error| failed("allow the tree in Landlock", &error))?;
+    // Settings of the kernel belong to user 0, who needs no capability to write them.
+    let read_only = MOUNT_READ_ONLY | if rustix::process::getuid().is_root() { MOUNT_PROC } else { 0 };
     for place in places.iter().filter(|place| !place.in_memory) {
-        let mut access = if place.flags & MOUNT_READ_ONLY != 0 { read } else { all };
+        let mut access = if place.flags & read_only != 0 { read } else { all };
         if place.flags & MOUNT_FILE != 0 {
             access &= file_access();
         }

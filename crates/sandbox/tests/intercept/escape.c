@@ -51,6 +51,13 @@ static void attempts(const char *where, const char *file, pid_t builder) {
         snprintf(name, sizeof name, "%s, %s", path, where);
         got(name, readable(path));
     }
+    /* Opened, not written: they would hand the machine over. */
+    const char *settings[] = {"sys/kernel/core_pattern", "sys/kernel/modprobe", "sysrq-trigger", "sys/vm/drop_caches"};
+    for (unsigned i = 0; i < sizeof settings / sizeof *settings; i++) {
+        snprintf(path, sizeof path, "/proc/%s", settings[i]);
+        snprintf(name, sizeof name, "%s, %s", path, where);
+        got(name, open(path, O_WRONLY) >= 0);
+    }
     snprintf(name, sizeof name, "ptrace, %s", where);
     got(name, ptrace(PTRACE_SEIZE, builder, 0, 0) == 0);
     char byte;
