@@ -139,7 +139,7 @@ impl Destination {
                         (entry.uid, entry.gid) = (uid, gid);
                     }
                     if let Some(mode) = self.chmod.as_ref().filter(|_| chmod) {
-                        entry.mode = mode::apply(mode, entry.mode, true);
+                        entry.mode = entry.mode & 0o2000 | mode::of_made_directory(mode);
                     }
                     self.placed.insert(made.clone(), Placed { entry, content: None, inode: None });
                 }

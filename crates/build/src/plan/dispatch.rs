@@ -124,7 +124,11 @@ impl StageState {
         no_cache: bool,
     ) -> Self {
         let mut state = Self::new(Base::Stage(place), planned.config.clone(), &parent.platform, title, no_cache);
-        state.env = parent.env.clone();
+        // Arguments are inherited, and where one has the name of a variable of the image, the variable's value is back.
+        let own = std::mem::replace(&mut state.env, parent.env.clone());
+        for (name, value) in own.iter() {
+            state.env.set(name, value);
+        }
         state.build_args.clone_from(&parent.build_args);
         state
     }
@@ -413,6 +417,9 @@ impl Planner<'_> {
 
     fn expose(&mut self, state: &mut StageState, list: &[Text]) -> Result<()> {
         let mut ports = Vec::new();
+        // BuildKit sorts the words as they are written; what they expand to keeps that order.
+        let mut list: Vec<&Text> = list.iter().collect();
+        list.sort_by(|a, b| a.value.cmp(&b.value));
         for text in list {
             let env = &state.env;
             let words = Expander::new(self.input.dockerfile.directives.escape)
@@ -427,8 +434,6 @@ impl Planner<'_> {
                 })?);
             }
         }
-        ports.sort();
-        ports.dedup();
         state.note(format!("EXPOSE {}", history::plain_list(&ports)));
         for port in ports {
             state.config.config.exposed_ports.insert(port, Empty {});
