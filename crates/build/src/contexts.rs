@@ -41,6 +41,8 @@ pub(crate) struct Loaded {
     pub(crate) ignore_text: Option<String>,
     /// The commit of a git context.
     pub(crate) commit: Option<String>,
+    /// The time of a remote context, in seconds since 1970.
+    pub(crate) time: Option<i64>,
 }
 
 /// Where the main context is.
@@ -50,6 +52,7 @@ struct Place {
     /// The Dockerfile, where that is all there is.
     text: Option<String>,
     commit: Option<String>,
+    time: Option<i64>,
     /// The tree of an archive, with the owners that it names.
     tree: Option<Arc<dyn Tree>>,
 }
@@ -57,7 +60,7 @@ struct Place {
 impl Fetcher<'_> {
     /// Finds the context and the Dockerfile.
     pub(crate) fn load(&self) -> Result<Loaded> {
-        let Place { dir: place, text, commit, tree } = self.place()?;
+        let Place { dir: place, text, commit, time, tree } = self.place()?;
         let local = matches!(&self.request.context, Context::Source(ContextSource::Directory(_)));
         let (name, text, ignore_beside) = match (text, &self.request.dockerfile) {
             // A Dockerfile instead of a context, on standard input or behind HTTP.
@@ -107,7 +110,7 @@ impl Fetcher<'_> {
                 Arc::new(if local { tree.remembering(self.store) } else { tree })
             }
         };
-        Ok(Loaded { name, text, context, ignore_text: ignore_text.map(|(_, text)| text), commit })
+        Ok(Loaded { name, text, context, ignore_text: ignore_text.map(|(_, text)| text), commit, time })
     }
 
     fn place(&self) -> Result<Place> {
@@ -127,12 +130,18 @@ impl Fetcher<'_> {
                 Ok(Place { dir: path.clone(), ..Place::default() })
             }
             Context::Source(ContextSource::Git(url)) => {
-                let (dir, commit) = self.git(url, None)?;
-                Ok(Place { dir, commit: Some(commit), ..Place::default() })
+                let git::Checkout { root: dir, commit, time } = self.git(url, None)?;
+                Ok(Place { dir, commit: Some(commit), time: Some(seconds(time)), ..Place::default() })
             }
             Context::Source(ContextSource::Http(url)) => {
                 let download = self.http(url, None)?;
-                self.unpack_or_text(download.file.path(), url)
+                let mut place = self.unpack_or_text(download.file.path(), url)?;
+                place.time = match (download.last_modified, &place.tree) {
+                    (Some(time), _) => Some(seconds(time)),
+                    (None, Some(tree)) => crate::epoch::newest(tree.as_ref())?,
+                    (None, None) => None,
+                };
+                Ok(place)
             }
             Context::Stdin(path) => self.unpack_or_text(path, "standard input"),
             Context::Source(_) => Err(BuildError::new(Kind::Input, "an image cannot be the main build context")
@@ -192,23 +201,53 @@ impl Fetcher<'_> {
         })
     }
 
-    /// A checkout of a git URL, and the commit.
-    pub(crate) fn git(&self, text: &str, keep_git_dir: Option<bool>) -> Result<(PathBuf, String)> {
+    /// The time of the commit that a git URL means, in seconds since 1970.
+    pub(crate) fn git_time(&self, text: &str, checksum: Option<String>) -> Result<i64> {
+        let mut url = git::GitUrl::parse(text).map_err(|e| BuildError::new(Kind::Input, e.to_string()))?;
+        if checksum.is_some() {
+            url.checksum = checksum;
+        }
+        self.git_checkout(text, &url).map(|checkout| seconds(checkout.time))
+    }
+
+    /// The time of a download in seconds since 1970: what the server says, else that of the newest file in the archive.
+    pub(crate) fn http_time(&self, url: &str, checksum: Option<&oci::Digest>) -> Result<Option<i64>> {
+        let download = self.http(url, checksum)?;
+        if let Some(time) = download.last_modified {
+            return Ok(Some(seconds(time)));
+        }
+        let path = download.file.path();
+        let content = archive::detect_file(path).map_err(|e| BuildError::io("read", path, e))?;
+        if !matches!(content, archive::Content::Tar(_)) {
+            return Ok(None);
+        }
+        let file = File::open(path).map_err(|e| BuildError::io("open", path, e))?;
+        let tree = crate::archive::tree(file, &self.store.scratch_dir("time")?, "the download")
+            .map_err(|e| e.context(format!("the archive of {}", source::redact(url))))?;
+        crate::epoch::newest(tree.as_ref())
+    }
+
+    /// A checkout of a git URL.
+    pub(crate) fn git(&self, text: &str, keep_git_dir: Option<bool>) -> Result<git::Checkout> {
         let mut url = git::GitUrl::parse(text).map_err(|e| BuildError::new(Kind::Input, e.to_string()))?;
         if keep_git_dir.is_some() {
             url.keep_git_dir = keep_git_dir;
         }
+        self.git_checkout(text, &url)
+    }
+
+    fn git_checkout(&self, text: &str, url: &git::GitUrl) -> Result<git::Checkout> {
         let line = format!("[internal] load git source {}", url.display());
         let id = self.vertices.start(self.events, &line, None, &[]);
         let parent = self.store.scratch_dir("git")?;
-        let options = self.git_options(&url, &parent)?;
+        let options = self.git_options(url, &parent)?;
         let result =
-            git::resolve(&url, &options).and_then(|commit| git::checkout(&url, &commit, &options)).map_err(git_error);
+            git::resolve(url, &options).and_then(|commit| git::checkout(url, &commit, &options)).map_err(git_error);
         let outcome = result.as_ref().map_or_else(|e| Outcome::Failed(e.message().to_owned()), |_| Outcome::Done);
         self.vertices.end(self.events, id, outcome);
         let checkout = result?;
         self.materials.git(text, &checkout.commit);
-        Ok((checkout.root, checkout.commit))
+        Ok(checkout)
     }
 
     /// The commit that a git URL means now.
@@ -278,6 +317,11 @@ impl Fetcher<'_> {
     }
 }
 
+/// Seconds since 1970; what is older counts as 1970.
+fn seconds(time: std::time::SystemTime) -> i64 {
+    time.duration_since(std::time::UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_secs()).ok()).unwrap_or(0)
+}
+
 fn git_error(error: git::GitError) -> BuildError {
     let hint = error.hint();
     let this = BuildError::new(Kind::Remote, error.to_string());
@@ -309,7 +353,7 @@ impl NamedTrees {
                 local = true;
                 path.clone()
             }
-            Some(ContextSource::Git(url)) => fetcher.git(url, None)?.0,
+            Some(ContextSource::Git(url)) => fetcher.git(url, None)?.root,
             Some(ContextSource::Http(url)) => {
                 let download = fetcher.http(url, None)?;
                 let place = fetcher.unpack_or_text(download.file.path(), url)?;

@@ -276,6 +276,11 @@ impl Engine {
             let message = "BUILDKIT_SBOM_SCAN_…: the SBOM lists the final image alone, not stages or the context";
             events.send(Event::Warning { id: None, message: message.to_owned() });
         }
+        let host = Platform::host();
+        let platform = request.platforms.first().unwrap_or(&host);
+        let input = PlanInput { dockerfile: &file, request, platform, build_platform: &host };
+        let settled = crate::epoch::settle(&fetcher, &loaded, &input).map_err(located)?;
+        let request = settled.as_ref().unwrap_or(request);
         let history = Recorder::new(Arc::clone(&self.store), request, &loaded.name, &loaded.text);
         let result = self
             .build_plans(request, events, stop, &fetcher, &file, &loaded, &history, &timeline, &located, loading, used);

@@ -23,6 +23,7 @@ mod cache;
 mod contexts;
 mod copy;
 mod engine;
+mod epoch;
 mod error;
 pub mod event;
 mod exec;

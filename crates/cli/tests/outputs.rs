@@ -150,26 +150,88 @@ fn several_names_are_pushed_and_indexes_hold_every_platform() {
     assert!(place.path("split/linux_amd64/amd64").is_file() && place.path("split/linux_arm64/arm64").is_file());
 }
 
-#[test]
-fn repositories_keep_their_git_directory_and_are_checked() {
-    let place = Place::new("");
+/// A repository behind the dumb HTTP protocol (any server of files will do), with one commit of [`COMMITTED`]: the
+/// server and the commit.
+fn served(place: &Place, files: &[(&str, &str)]) -> (Server, String) {
     let repository = place.path("repository");
     fs::create_dir(&repository).unwrap();
     let git = |words: &[&str]| {
-        let mut all = vec!["-C", text(&repository), "-c", "user.name=a", "-c", "user.email=a@example.org"];
-        all.extend(words);
-        run("git", &all)
+        let mut git = Command::new("git");
+        git.args(["-C", text(&repository), "-c", "user.name=a", "-c", "user.email=a@example.org"]).args(words);
+        git.env("GIT_COMMITTER_DATE", format!("{COMMITTED} +0000"));
+        let output = git.output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     };
     git(&["init", "--quiet", "--bare", "served.git"]);
     git(&["init", "--quiet", "--initial-branch=main", "."]);
-    fs::write(repository.join("file"), "one\n").unwrap();
-    git(&["add", "file"]);
+    for (name, content) in files {
+        fs::write(repository.join(name), content).unwrap();
+        git(&["add", name]);
+    }
     git(&["commit", "--quiet", "-m", "one"]);
-    let commit = git(&["rev-parse", "HEAD"]).trim().to_owned();
     git(&["push", "--quiet", "served.git", "main"]);
     run("git", &["-C", text(&repository.join("served.git")), "update-server-info"]);
-    // The dumb HTTP protocol: any server of files will do.
-    let server = testkit_http(&repository);
+    (testkit_http(&repository), git(&["rev-parse", "HEAD"]).trim().to_owned())
+}
+
+const COMMITTED: i64 = 1_234_567_890;
+
+#[test]
+fn epochs_come_from_dockerfiles_and_sources() {
+    use std::os::unix::fs::MetadataExt;
+    const SHOW: &str = "FROM scratch\nARG SOURCE_DATE_EPOCH\nCOPY <<E /epoch\n${SOURCE_DATE_EPOCH}\nE\n";
+    let place = Place::new("");
+    let own = format!("ARG SOURCE_DATE_EPOCH=context\n{SHOW}");
+    let (server, _) = served(&place, &[("file", "one\n"), ("Dockerfile", &own)]);
+    let url = format!("http://{}/served.git", server.0);
+    let epoch = |dockerfile: String, words: &str| {
+        fs::write(place.path("context/Dockerfile"), dockerfile).unwrap();
+        let _ = fs::remove_dir_all(place.path("files"));
+        let output = place.command(&format!("-o DIR/files {words}")).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{words}: {error}");
+        let file = place.path("files/epoch");
+        (fs::read_to_string(&file).unwrap().trim().to_owned(), fs::metadata(file).unwrap().mtime())
+    };
+    let is = |seconds: i64| (seconds.to_string(), seconds);
+    let given = "--build-arg SOURCE_DATE_EPOCH=";
+    let default = format!("ARG SOURCE_DATE_EPOCH=1600000000\n{SHOW}");
+    assert_eq!(epoch(default.clone(), ""), is(1_600_000_000));
+    assert_eq!(epoch(default.clone(), &format!("{given}1500000000")), is(1_500_000_000));
+    let (value, time) = epoch(own, "");
+    assert!(value.is_empty() && time > 1_700_000_000, "local files have no time of their own: {value} {time}");
+    let stage = format!("ARG REF=main\nFROM scratch AS lib\nARG REF\nADD {url}#$REF /\n{SHOW}");
+    assert_eq!(epoch(format!("ARG SOURCE_DATE_EPOCH=Lib\n{stage}"), ""), is(COMMITTED));
+    assert_eq!(epoch(default, &format!("{given}named --build-context named={url}#main")), is(COMMITTED));
+
+    // The context itself is the repository; and files of a repository have the commit's time unless asked otherwise.
+    let remote = |words: &str, context: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cooperage"));
+        command.args(["build", "--root"]).arg(place.path("store")).args(words.split(' ')).arg(context);
+        let output = command.current_dir(place.dir.path()).env("HOME", place.dir.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    remote("-o remote", &format!("{url}#main"));
+    assert_eq!(fs::read_to_string(place.path("remote/epoch")).unwrap(), format!("{COMMITTED}\n"));
+    let add = format!("FROM scratch\nADD {url}#main /commit/\nADD {url}?ref=main&mtime=checkout /checkout/\n");
+    fs::write(place.path("context/Dockerfile"), add).unwrap();
+    place.build("-o DIR/times");
+    assert_eq!(fs::metadata(place.path("times/commit/file")).unwrap().mtime(), COMMITTED);
+    assert!(fs::metadata(place.path("times/checkout/file")).unwrap().mtime() > 1_700_000_000);
+
+    let wrong = "ARG SOURCE_DATE_EPOCH=two\nFROM scratch AS two\nCOPY hello /\n";
+    fs::write(place.path("context/Dockerfile"), wrong).unwrap();
+    let output = place.command("-o DIR/wrong").output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("has no time for SOURCE_DATE_EPOCH") && error.contains("Dockerfile:3:1"), "{error}");
+}
+
+#[test]
+fn repositories_keep_their_git_directory_and_are_checked() {
+    let place = Place::new("");
+    let (server, commit) = served(&place, &[("file", "one\n")]);
     let url = format!("http://{}/served.git#main", server.0);
     let dockerfile =
         format!("FROM scratch\nADD --keep-git-dir=true --checksum={commit} {url} /kept\nADD {url} /plain\n");

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::event::{Phase, VertexId};
 use crate::key::{Fields, Key, KeyBuilder};
 use crate::plan::{Base, CopyItem, CopyOp, MountOp, Op, OpKind, ResolvedImage, RunOp, SourceRef};
+use crate::source::git::Checkout;
 use crate::tree::{Bytes, SingleTree, Tree, builder_time};
 use dockerfile::ast::MountKind;
 use layer::Time;
@@ -343,7 +344,7 @@ impl Executor<'_> {
                 if let Some(known) = self.known(place) {
                     return Ok(known);
                 }
-                let (root, commit) = self.fetcher.git(url, *keep_git_dir).map_err(|e| e.at(*span))?;
+                let Checkout { root, commit, .. } = self.fetcher.git(url, *keep_git_dir).map_err(|e| e.at(*span))?;
                 if let Some(checksum) = checksum
                     && !commit.starts_with(&checksum.to_ascii_lowercase())
                 {

@@ -28,7 +28,7 @@ pub(crate) struct PlanInput<'a> {
 
 impl PlanInput<'_> {
     /// A word with variables replaced and quotes removed.
-    pub(super) fn word(&self, text: &Text, env: &Env) -> Result<String> {
+    pub(crate) fn word(&self, text: &Text, env: &Env) -> Result<String> {
         Expander::new(self.dockerfile.directives.escape)
             .word(&text.value, &|n| env.get(n).map(str::to_owned))
             .map(|e| e.value)
@@ -36,7 +36,7 @@ impl PlanInput<'_> {
     }
 
     /// The named context that a name means: as it was given, or the same image in another spelling.
-    pub(super) fn named(&self, name: &str) -> Option<(&str, &ContextSource)> {
+    pub(crate) fn named(&self, name: &str) -> Option<(&str, &ContextSource)> {
         let same = |key: &str| {
             key.eq_ignore_ascii_case(name)
                 || match (key.parse::<oci::Reference>(), name.parse::<oci::Reference>()) {

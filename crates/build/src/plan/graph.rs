@@ -3,6 +3,7 @@ use super::args;
 use super::dispatch::{PlanInput, StageState};
 use super::env::Env;
 use super::op::{CopyItem, CopyOp, Op, OpKind, SourceRef};
+use crate::epoch::NAME as EPOCH;
 use crate::error::{BuildError, Kind, Result};
 use dockerfile::ast::{self, Dockerfile, MountKind};
 use oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
@@ -82,22 +83,12 @@ pub(crate) struct Plan {
 pub(crate) fn plan(input: &PlanInput<'_>, images: &dyn Images) -> Result<Plan> {
     let file = input.dockerfile;
     let target = find_target(file, input.request.target.as_deref())?;
-    let stage_name = file.stages[target].from.name.as_ref().map_or("", |n| &n.value);
-    let mut globals = args::platform_args(input.build_platform, input.platform, stage_name, &input.request.build_args);
-    for instruction in &file.global_args {
-        let ast::Kind::Arg(declared) = &instruction.kind else { continue };
-        for arg in declared {
-            let value = match (input.request.build_args.get(&arg.name.value), &arg.value) {
-                (Some(given), _) => Some(given.clone()),
-                (None, Some(default)) => Some(input.word(default, &globals)?),
-                (None, None) => None,
-            };
-            if let Some(value) = value {
-                globals.set(&arg.name.value, &value);
-            }
-        }
+    let mut globals = globals(input)?;
+    // The Dockerfile's own has become that of the request by now (`crate::epoch`).
+    if globals.get(EPOCH).is_some() && !input.request.build_args.contains_key(EPOCH) {
+        globals.set(EPOCH, &input.request.source_date_epoch.map_or_else(String::new, |seconds| seconds.to_string()));
     }
-    let epoch = match input.request.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str) {
+    let epoch = match input.request.build_args.get(EPOCH).map(String::as_str) {
         Some("") | None => input.request.source_date_epoch,
         Some(text) => Some(text.parse().map_err(|_| {
             BuildError::new(Kind::Input, format!("invalid SOURCE_DATE_EPOCH {text:?}: expected seconds since 1970"))
@@ -119,6 +110,28 @@ pub(crate) fn plan(input: &PlanInput<'_>, images: &dyn Images) -> Result<Plan> {
     planner.finish_config(place);
     planner.warn_unused_args();
     Ok(planner.plan)
+}
+
+/// The arguments above the first `FROM`, with those of the platforms.
+pub(crate) fn globals(input: &PlanInput<'_>) -> Result<Env> {
+    let file = input.dockerfile;
+    let target = find_target(file, input.request.target.as_deref())?;
+    let stage_name = file.stages[target].from.name.as_ref().map_or("", |n| &n.value);
+    let mut globals = args::platform_args(input.build_platform, input.platform, stage_name, &input.request.build_args);
+    for instruction in &file.global_args {
+        let ast::Kind::Arg(declared) = &instruction.kind else { continue };
+        for arg in declared {
+            let value = match (input.request.build_args.get(&arg.name.value), &arg.value) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => Some(input.word(default, &globals)?),
+                (None, None) => None,
+            };
+            if let Some(value) = value {
+                globals.set(&arg.name.value, &value);
+            }
+        }
+    }
+    Ok(globals)
 }
 
 /// The stage that is to be built: by name (without case), or the last.

@@ -15,6 +15,7 @@ mod history;
 mod op;
 
 pub(crate) use dispatch::PlanInput;
-pub(crate) use graph::{Base, Plan, PlannedStage, plan};
+pub(crate) use env::Env;
+pub(crate) use graph::{Base, Plan, PlannedStage, globals, plan};
 pub use graph::{ImageOrigin, Images, ResolvedImage};
 pub(crate) use op::{CopyItem, CopyOp, Mode, MountOp, Op, OpKind, RunOp, Sharing, SourceRef};

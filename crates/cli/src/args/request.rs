@@ -338,11 +338,14 @@ fn source_date_epoch(build_args: &mut BTreeMap<String, String>, env: &Env) -> Re
         build_args.insert(NAME.into(), value.to_owned());
     }
     match build_args.get(NAME).map(String::as_str) {
-        None | Some("") => Ok(None),
+        None => Ok(None),
+        // Other texts name what has a time: the context, a stage, a named context.
         Some(text) => match text.parse::<i64>() {
-            Ok(seconds) if seconds >= 0 => Ok(Some(seconds)),
-            _ => Err(CliError::usage(format!("SOURCE_DATE_EPOCH is {text:?}, expected seconds since 1970"))
-                .hint("for the time of the last commit: SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)")),
+            Ok(seconds) if seconds < 0 => {
+                Err(CliError::usage(format!("SOURCE_DATE_EPOCH is {text:?}, expected seconds since 1970"))
+                    .hint("for the time of the last commit: SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)"))
+            }
+            number => Ok(number.ok()),
         },
     }
 }

@@ -52,8 +52,11 @@ fn a_variable_with_an_unknown_progress() {
 fn a_source_date_that_is_none() {
     insta::assert_snapshot!(Case::new().var("SOURCE_DATE_EPOCH", "yesterday").run("build ."), @r#"
     exit 2
-    error: SOURCE_DATE_EPOCH is "yesterday", expected seconds since 1970
+    #1 [internal] load build definition from Dockerfile
+    #1 DONE 0.0s
+    error: invalid SOURCE_DATE_EPOCH "yesterday": no seconds since 1970, and no stage or named context has this name
       hint: for the time of the last commit: SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+      hint: SOURCE_DATE_EPOCH=context is the time of a git or HTTP context
     "#);
 }
 

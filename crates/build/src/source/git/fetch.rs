@@ -85,7 +85,7 @@ pub struct Checkout {
     pub root: PathBuf,
     /// The commit.
     pub commit: String,
-    /// The commit's time; every file has it.
+    /// The commit's time; every file has it, unless the URL asks for the times of the checkout.
     pub time: SystemTime,
 }
 
@@ -203,7 +203,7 @@ pub fn checkout(url: &GitUrl, commit: &GitCommit, options: &GitOptions<'_>) -> R
     } else {
         remove_git_dirs(dest)?;
     }
-    normalise(dest, dest, time)?;
+    normalise(dest, dest, if url.checkout_times { SystemTime::now() } else { time })?;
     let root = match &url.subdir {
         None => dest.to_owned(),
         Some(subdir) => subdirectory(url, dest, subdir)?,

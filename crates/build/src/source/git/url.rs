@@ -20,6 +20,8 @@ pub struct GitUrl {
     pub submodules: bool,
     /// `keep-git-dir=`
     pub keep_git_dir: Option<bool>,
+    /// `mtime=checkout`: files have the time of the checkout instead of that of the commit.
+    pub checkout_times: bool,
 }
 
 /// Why a text is no git URL.
@@ -82,6 +84,7 @@ impl GitUrl {
             checksum: None,
             submodules: true,
             keep_git_dir: None,
+            checkout_times: false,
         };
         url.read_query(query).map_err(&fail)?;
         url.check().map_err(fail)?;
@@ -100,6 +103,13 @@ impl GitUrl {
             match key.as_str() {
                 "submodules" => self.submodules = boolean(&key, &value)?,
                 "keep-git-dir" => self.keep_git_dir = Some(boolean(&key, &value)?),
+                "mtime" => {
+                    self.checkout_times = match value.as_str() {
+                        "checkout" => true,
+                        "commit" => false,
+                        _ => return Err(format!("mtime is {value:?}; known are commit and checkout")),
+                    };
+                }
                 "ref" | "tag" | "branch" | "subdir" | "checksum" | "commit" if value.is_empty() => {
                     return Err(format!("{key:?} has no value"));
                 }
@@ -110,7 +120,7 @@ impl GitUrl {
                 "checksum" | "commit" => set_once(&mut self.checksum, value, "checksum")?,
                 _ => {
                     return Err(format!(
-                        "unknown query key {key:?}; known are ref, tag, branch, subdir, checksum, submodules and keep-git-dir"
+                        "unknown query key {key:?}; known are ref, tag, branch, subdir, checksum, submodules, keep-git-dir and mtime"
                     ));
                 }
             }
