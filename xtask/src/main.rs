@@ -5,6 +5,7 @@
 mod bench;
 mod corpus;
 mod cost;
+mod factory;
 mod soak;
 mod tree;
 
@@ -22,6 +23,8 @@ tasks:
                                    cooperage against BuildKit and Buildah, interleaved; medians and ratios
   cost [--binary run-in-tree] [--rounds N] [WORD…]
                                    RUN in a restricted pod against root in a native chroot, and Debian's proot
+  factory [--binary PATH] [--rounds N] [--images N] [--delay MS]
+                                   the factory's commands with 200 images and a registry that answers after 50 ms
   soak [--binary PATH] [--builds N]
                                    builds one after the other in a restricted pod with 512 MiB, some of them failing or
                                    killed: memory, processes, descriptors and disk must stay as they are
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         ["corpus", rest @ ..] => corpus::main(rest),
         ["bench", rest @ ..] => bench::main(rest),
         ["cost", rest @ ..] => cost::main(rest),
+        ["factory", rest @ ..] => factory::main(rest),
         ["soak", rest @ ..] => soak::main(rest),
         ["tree"] => tree(),
         _ => Err(USAGE.into()),

@@ -123,6 +123,12 @@ impl Engine {
         &self.store
     }
 
+    /// The same, to be kept.
+    #[must_use]
+    pub fn shared_store(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
+    }
+
     /// How commands are run here, and why.
     ///
     /// # Errors

@@ -4,6 +4,8 @@
 mod resume;
 #[path = "factory/story.rs"]
 mod story;
+#[path = "factory/token.rs"]
+mod token;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -241,24 +243,86 @@ fn a_run_that_failed_goes_on_where_it_failed() {
 }
 
 #[test]
-fn an_image_that_the_policy_refuses_gets_no_tag() {
+fn an_image_that_cannot_be_scanned_gets_no_tag() {
     let place = Place::new();
-    let images =
-        place.read("factory/images.yaml").replace("rebuildDelay: 0h", "rebuildDelay: 0h\n  scan: {required: true}");
-    place.write("factory/images.yaml", &images);
-    let output = place.run(&["factory", "build", "api"]);
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("api: scan: ") && text.contains("scan.required"), "{text}");
+    let images = place.read("factory/images.yaml");
+    let with = |scan: &str| {
+        place.write(
+            "factory/images.yaml",
+            &images.replace("rebuildDelay: 0h", &format!("rebuildDelay: 0h\n  scan: {scan}")),
+        );
+    };
+    let build = |more: &[&str]| {
+        let output = place.run(&[&["factory", "build", "api"], more].concat());
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    with("{failOn: high}");
+    let missing = format!("there is no vulnerability database at {}", place.path("store/scan/osv.db").display());
+    let (done, text) = build(&[]);
+    assert!(!done && text.contains(&format!("api: scan: {missing}")), "{text}");
+    assert!(text.contains("cooperage scan db update") && text.contains("scan.required: false"), "{text}");
     let log = place.registry.log();
     assert!(
         log.contains("PUT /v2/o/api/manifests/sha256:") && !log.contains("PUT /v2/o/api/manifests/latest"),
         "{log}"
     );
-    // --local pushes nothing at all.
-    let images = images.replace("scan: {required: true}", "");
+    // The one in the store is found without a word; when it is old, that is said.
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/osv");
+    place.ok(&["scan", "db", "update", "--from", &data.display().to_string()]);
+    assert!(build(&[]).0);
+    assert!(place.ok(&["factory", "logs", "api"]).contains("scan done"));
+    let age = "import sqlite3,sys,json; db=sqlite3.connect(sys.argv[1]); i=json.loads(db.execute('SELECT value FROM meta').fetchone()[0]); i['fetched']-=900000; db.execute('UPDATE meta SET value=?', [json.dumps(i)]); db.commit()";
+    let aged = Command::new("python3").args(["-c", age]).arg(place.path("store/scan/osv.db")).status().unwrap();
+    assert!(aged.success());
+    let (done, text) = build(&[]);
+    assert!(!done && text.contains("osv.db is 10 days old, and 7 days is the most"), "{text}");
+    // Where a scan is not required, and with --local, it is left out with the reason.
+    with("{failOn: high, required: false}");
+    assert!(build(&[]).1.contains("api scan skipped"));
+    with("{failOn: high}\n  sbom: {format: cyclonedx}\n  signing: {key: cosign.key, required: true}");
+    let before = place.registry.log().matches(" \"PUT /v2/").count();
+    let (done, text) = build(&["--local", "--checkout", "../work"]);
+    assert!(done && text.contains("api scan skipped") && text.contains("api sbom done"), "{text}");
+    assert!(text.contains(": --local pushes nothing, and signatures need a registry\n"), "{text}");
+    place.ok(&["scan", "db", "update", "--from", &data.display().to_string()]);
+    let (done, text) = build(&["--local", "--checkout", "../work"]);
+    assert!(done && text.contains("api scan done"), "{text}");
+    assert_eq!(place.registry.log().matches(" \"PUT /v2/").count(), before, "--local pushes nothing at all");
+}
+
+/// What others are made from comes first, the rest side by side; a failure stops dependents alone.
+#[test]
+fn images_are_built_side_by_side() {
+    let place = Place::new();
+    let host = place.registry.host();
+    let url = format!("file://{}", place.path("app.git").display());
+    let mut images = String::new();
+    for (name, from) in
+        [("last", "mid"), ("mid", "first"), ("first", ""), ("broken", ""), ("behind", "broken"), ("alone", "")]
+    {
+        let from = if from.is_empty() { "scratch".to_owned() } else { format!("{host}/o/{from}:latest") };
+        let file = if name == "broken" { "not-there" } else { "index.html" };
+        place.write(&format!("work/{name}/Dockerfile"), &format!("FROM {from}\nCOPY web/{file} /{name}\n"));
+        images.push_str(&format!(
+            "- name: {name}\n  registry: {host}\n  repository: o/{name}\n  source: {{url: '{url}', dockerfile: {name}/Dockerfile}}\n"
+        ));
+    }
+    place.commit("images");
     place.write("factory/images.yaml", &images);
-    place.ok(&["factory", "build", "web", "--local", "--checkout", "../work"]);
-    assert!(!place.registry.log().contains("PUT /v2/o/web/"));
+    place.ok(&["factory", "discover"]);
+    let output = place.run(&["factory", "build", "--all", "--jobs", "3", "--progress", "plain"]);
+    let (table, text) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("error: 1 of 6 images failed: broken\n"), "{text}");
+    assert!(text.contains("not begun, since they are made from these: behind\n"), "{text}");
+    assert!(text.contains("error: broken: build: ") && text.contains("not-there"), "{text}");
+    assert!(text.contains("alone │ #") && !text.contains("behind │"), "lines by image: {text}");
+    for name in ["last", "mid", "first", "alone"] {
+        assert!(table.contains(&format!("{host}/o/{name} ")), "{name}: {table}");
+    }
+    let done = |name: &str| text.find(&format!("\n{name} notify ")).unwrap();
+    let begun = |name: &str| text.find(&format!("\n{name} validate ")).unwrap();
+    assert!(done("first") < begun("mid") && done("mid") < begun("last"), "{text}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Base images and external images, asked for at their registries: what a tag points to now, and which
 //! tag is the newest.
 use crate::enrol::{Image, Selection, Strategy};
-use crate::state::{State, StateDir, StateError};
+use crate::state::{BaseState, ImageState, State, StateDir, StateError};
 use crate::{Enrolment, time};
 use oci::Reference;
 use registry::Client;
@@ -56,6 +56,7 @@ pub fn check(enrolment: &Enrolment, dir: &StateDir, client: &Client, now: i64) -
         jobs.push(Job { name: image.name.clone(), image: image.reference(), what: What::External(image) });
     }
     let answers = ask_all(&jobs, client);
+    let (mut bases, mut images) = (Vec::new(), Vec::new());
     let mut report = Vec::new();
     for (job, found) in jobs.into_iter().zip(answers) {
         let mut changed = false;
@@ -64,25 +65,56 @@ pub fn check(enrolment: &Enrolment, dir: &StateDir, client: &Client, now: i64) -
                 if let Some(base) = state.bases.get_mut(&job.name) {
                     changed = base.seen(&found.digest, now);
                     base.plan(DEFAULT_DELAY, dependents);
-                    dir.put_base(base)?;
+                    bases.push(job.name.clone());
                 }
             }
             (What::External(image), Ok(found)) => {
                 let stamp = time::stamp(now);
-                let fresh = || crate::state::ImageState::new(image, &stamp);
+                let fresh = || ImageState::new(image, &stamp);
                 let known = state.images.entry(image.name.clone()).or_insert_with(fresh);
                 known.enrol(image);
                 changed = known.current_digest.as_ref().is_some_and(|old| *old != found.digest);
                 known.current_digest = Some(found.digest.clone());
                 known.current_version.clone_from(&found.tag);
-                dir.put_image(known)?;
+                images.push(job.name.clone());
             }
             (_, Err(_)) => {}
         }
         let external = matches!(job.what, What::External(_));
         report.push(Checked { name: job.name, external, image: job.image, found, changed });
     }
+    let bases = bases.iter().filter_map(|name| state.bases.get(name)).map(Write::Base);
+    let images = images.iter().filter_map(|name| state.images.get(name)).map(Write::Image);
+    write_all(&bases.chain(images).collect::<Vec<_>>(), dir)?;
     Ok(report)
+}
+
+enum Write<'a> {
+    Base(&'a BaseState),
+    Image(&'a ImageState),
+}
+
+/// Writes files beside each other: each is synced before it gets its name, and most of that is waiting, too.
+fn write_all(files: &[Write<'_>], dir: &StateDir) -> Result<(), StateError> {
+    let next = Mutex::new(files.iter());
+    let first: Mutex<Option<StateError>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..WIDTH.min(files.len()) {
+            scope.spawn(|| {
+                loop {
+                    let Some(file) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
+                    let written = match file {
+                        Write::Base(base) => dir.put_base(base),
+                        Write::Image(image) => dir.put_image(image),
+                    };
+                    if let Err(error) = written {
+                        first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    }
+                }
+            });
+        }
+    });
+    first.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
 struct Job<'a> {

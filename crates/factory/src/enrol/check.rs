@@ -61,7 +61,9 @@ fn value(node: &Node, kind: Kind, key: &str, problems: &mut Vec<Problem>) {
                 _ => wrong(format!("a mapping NAME: VALUE is expected here, not {}", node.kind())),
             };
         }
-        Kind::TextOr(of) if matches!(node.content, Content::Map(_)) => return object(node, of, problems),
+        Kind::TextOr(of) | Kind::BoolOr(of) if matches!(node.content, Content::Map(_)) => {
+            return object(node, of, problems);
+        }
         _ => {}
     }
     let Some(text) = node.text() else {
@@ -77,6 +79,7 @@ fn value(node: &Node, kind: Kind, key: &str, problems: &mut Vec<Problem>) {
 fn expected(kind: Kind) -> &'static str {
     match kind {
         Kind::Bool => "true or false",
+        Kind::BoolOr(_) => "true, false or a mapping",
         Kind::Delay => "a duration such as 7d",
         Kind::TextOr(_) => "a text or a mapping",
         _ => "a text",
@@ -86,7 +89,7 @@ fn expected(kind: Kind) -> &'static str {
 fn scalar(text: &str, node: &Node, kind: Kind) -> Result<(), (String, Option<String>)> {
     let plain = |message: String| (message, None);
     match kind {
-        Kind::Bool => match (text, node.kind()) {
+        Kind::Bool | Kind::BoolOr(_) => match (text, node.kind()) {
             ("true" | "false", "a boolean") => Ok(()),
             _ => Err(plain(format!("true or false is expected here, not {text:?}"))),
         },

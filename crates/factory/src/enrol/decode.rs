@@ -168,7 +168,7 @@ fn built(entry: &Entry<'_>, name: &str, problems: &mut Vec<Problem>) -> Managed 
             fail_on: of(scan, "failOn").unwrap_or(scanned.fail_on),
             only_fixed: flag(scan, "onlyFixed").unwrap_or_default(),
             ignore_file: of(scan, "ignoreFile"),
-            required: flag(scan, "required").unwrap_or_default(),
+            required: flag(scan, "required").unwrap_or(scanned.required),
         },
         sbom: policy(entry.get("sbom"), "format"),
         signing: policy(entry.get("signing"), "key"),
@@ -261,6 +261,21 @@ fn update(node: &Node) -> Update {
         branch: of(at, "branch"),
         message: of(at, "message"),
         sign_off: flag(at, "signOff").unwrap_or_default(),
+        pull_request: node.get("pullRequest").and_then(pull_request),
+    }
+}
+
+fn pull_request(node: &Node) -> Option<PullRequest> {
+    let at = Some(node);
+    match node.text() {
+        Some(text) => (text == "true").then(PullRequest::default),
+        None => Some(PullRequest {
+            provider: of(at, "provider"),
+            branch: of(at, "branch"),
+            title: of(at, "title"),
+            body: of(at, "body"),
+            labels: texts(node.get("labels")),
+        }),
     }
 }
 

@@ -11,7 +11,8 @@ mod types;
 pub(crate) use check::name_like;
 pub use schema::json_schema;
 pub use types::{
-    Image, Kind, Local, Managed, Notify, Policy, Scan, Secret, Selection, Source, Strategy, Update, Version,
+    Image, Kind, Local, Managed, Notify, Policy, PullRequest, Scan, Secret, Selection, Source, Strategy, Update,
+    Version,
 };
 
 use crate::problem::{Problem, Problems};

@@ -33,6 +33,8 @@ pub(super) enum Kind {
     Object(&'static Object),
     /// A text, or a mapping with known keys.
     TextOr(&'static Object),
+    /// `true` or `false`, or a mapping with known keys.
+    BoolOr(&'static Object),
 }
 
 /// A mapping with known keys.
@@ -130,7 +132,11 @@ const SCAN: Object = Object {
         ),
         field("onlyFixed", Kind::Bool, "Whether vulnerabilities without a fix are left out (default: false)."),
         field("ignoreFile", Kind::Path, "A file beside images.yaml with accepted vulnerabilities."),
-        field("required", Kind::Bool, "Whether an image that could not be scanned is refused (default: false)."),
+        field(
+            "required",
+            Kind::Bool,
+            "Whether an image is refused where there is no vulnerability database, or one that is too old (default: true).",
+        ),
     ],
 };
 
@@ -172,6 +178,26 @@ const UPDATE: Object = Object {
             "The commit's message; {name}, {version}, {digest} and {run} stand for themselves.",
         ),
         field("signOff", Kind::Bool, "Whether the commit is signed off (default: false)."),
+        field(
+            "pullRequest",
+            Kind::BoolOr(&PULL_REQUEST),
+            "A pull request (on GitLab a merge request) in the place of a push to the branch (default: false).",
+        ),
+    ],
+};
+
+const PULL_REQUEST: Object = Object {
+    name: "pullRequest",
+    fields: &[
+        field("provider", Kind::OneOf(&["github", "gitlab"]), "Whose server it is (default: told by its host)."),
+        field(
+            "branch",
+            Kind::Text,
+            "The branch that gets the commit, and belongs to the factory (default: cooperage/{name}).",
+        ),
+        field("title", Kind::Text, "The title (default: the first line of the commit's message)."),
+        field("body", Kind::Text, "The text (default: image, version, digest and run)."),
+        field("labels", Kind::List(&Kind::Text), "Labels."),
     ],
 };
 
@@ -287,5 +313,6 @@ fn kind(of: Kind) -> Value {
         Kind::Texts => json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } }),
         Kind::Object(of) => object(of),
         Kind::TextOr(of) => json!({ "oneOf": [{ "type": "string" }, object(of)] }),
+        Kind::BoolOr(of) => json!({ "oneOf": [{ "type": "boolean" }, object(of)] }),
     }
 }

@@ -194,7 +194,7 @@ pub struct Scan {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { configured: false, fail_on: "critical".into(), only_fixed: false, ignore_file: None, required: false }
+        Self { configured: false, fail_on: "critical".into(), only_fixed: false, ignore_file: None, required: true }
     }
 }
 
@@ -264,6 +264,23 @@ pub struct Update {
     pub message: Option<String>,
     /// Whether the commit is signed off.
     pub sign_off: bool,
+    /// A request that somebody merges, in the place of a push to the branch.
+    pub pull_request: Option<PullRequest>,
+}
+
+/// A pull request, on GitLab a merge request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PullRequest {
+    /// `github`, `gitlab`; `None`: told by the repository's host.
+    pub provider: Option<String>,
+    /// The branch that gets the commit; placeholders as in the message. `None`: `cooperage/{name}`.
+    pub branch: Option<String>,
+    /// `None`: the first line of the commit's message.
+    pub title: Option<String>,
+    /// The text.
+    pub body: Option<String>,
+    /// Labels.
+    pub labels: Vec<String>,
 }
 
 /// A webhook that is told.

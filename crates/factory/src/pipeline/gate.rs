@@ -5,9 +5,10 @@
 //! needs no build. What is attached has the same digest each time; a signature is looked for before
 //! it is made.
 use super::steps::repository;
-use super::{Ended, Failure, Machine};
+use super::{Ended, Failure, Machine, Options};
 use crate::enrol::Managed;
 use crate::time;
+use ::scan::DbError;
 use attest::inventory::Inventory;
 use attest::key::PrivateKey;
 use attest::provenance::{Dependency, Provenance, Version, image_purl};
@@ -20,9 +21,6 @@ use signing::{Signer, Storage, Verdict, bare, claims};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// A vulnerability database that is older says too little about an image of today.
-const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(14 * 24 * 3600);
-
 /// The images of a build: platform and digest.
 fn images(built: &Value) -> Vec<(Platform, Digest)> {
     let one =
@@ -30,26 +28,54 @@ fn images(built: &Value) -> Vec<(Platform, Digest)> {
     built["platforms"].as_array().into_iter().flatten().filter_map(one).collect()
 }
 
+/// Where an image is looked into: behind the push in the registry, with `--local` in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Where {
+    Registry,
+    Store,
+}
+
 fn inventory_of(
     machine: &Machine<'_>,
     name: &Reference,
     platform: &Platform,
     digest: &Digest,
+    at: Where,
 ) -> Result<Inventory, Failure> {
     let fail = |error: build::BuildError| Failure::new(error.message().to_owned());
     let client = machine.factory.client.clone();
     let client = move || Ok(client.clone());
-    let options = OpenOptions { store: None, client: &client, platform: platform.clone(), remote: true };
-    let image = open(&ImageLocation::Named(bare(name, digest)), &options).map_err(fail)?;
+    let (store, of) = match at {
+        Where::Registry => (None, bare(name, digest)),
+        Where::Store => (Some(machine.factory.engine.shared_store()), name.with_tag(super::steps::LOCAL_TAG)),
+    };
+    let options = OpenOptions { remote: store.is_none(), store, client: &client, platform: platform.clone() };
+    let image = open(&ImageLocation::Named(of), &options).map_err(fail)?;
+    if at == Where::Store && image.digest.as_ref() != Some(digest) {
+        return Err(Failure::new(format!(
+            "the store's {}:{} is not what this run built",
+            name.name(),
+            super::steps::LOCAL_TAG
+        ))
+        .hint("another build took its place; start a new run"));
+    }
     let scratch = machine.factory.runs.work_dir(machine.run);
     std::fs::create_dir_all(&scratch)
         .map_err(|error| Failure::new(format!("cannot create {}: {error}", scratch.display())))?;
     inventory(&image, &InventoryOptions { digests: true, scratch }).map_err(fail)
 }
 
-/// One document for each platform, kept with the run and attached to the image.
-pub(super) fn sbom(machine: &Machine<'_>, managed: &Managed, plan: &Value, built: &Value) -> Result<Ended, Failure> {
-    if !managed.sbom.configured {
+/// One document for each platform, kept with the run and attached to the image in the registry.
+pub(super) fn sbom(
+    machine: &Machine<'_>,
+    managed: &Managed,
+    options: &Options,
+    plan: &Value,
+    tree: &Value,
+    built: &Value,
+    at: Where,
+) -> Result<Ended, Failure> {
+    if !managed.sbom.configured && !options.attest {
         return Ok(Ended::Skipped("not configured".into()));
     }
     let name = repository(machine)?;
@@ -57,7 +83,7 @@ pub(super) fn sbom(machine: &Machine<'_>, managed: &Managed, plan: &Value, built
         Some("cyclonedx") => (Format::CycloneDx, "application/vnd.cyclonedx+json", "cdx.json"),
         _ => (Format::Spdx, "application/spdx+json", "spdx.json"),
     };
-    let options = attest::sbom::Options {
+    let writing = attest::sbom::Options {
         files: Files::None,
         created: time::stamp(plan["at"].as_i64().unwrap_or(0)).replace("+00:00", "Z"),
         tool: ("cooperage".into(), env!("CARGO_PKG_VERSION").into()),
@@ -65,25 +91,60 @@ pub(super) fn sbom(machine: &Machine<'_>, managed: &Managed, plan: &Value, built
     };
     let mut list = Vec::new();
     for (platform, digest) in images(built) {
-        let inventory = inventory_of(machine, &name, &platform, &digest)?;
+        let inventory = inventory_of(machine, &name, &platform, &digest, at)?;
         for warning in &inventory.warnings {
             machine.log("sbom", &format!("warning: {warning}"));
         }
         let mut document = Vec::new();
-        attest::sbom::write(&inventory, format, &options, &mut document)
+        attest::sbom::write(&inventory, format, &writing, &mut document)
             .map_err(|error| Failure::new(format!("cannot write the SBOM: {error}")))?;
         let file = artefact(machine, &format!("sbom-{}.{ending}", platform.to_string().replace('/', "-")));
         crate::state::replace(&file, &document)
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", file.display())))?;
-        let subject = machine.factory.client.resolve(&bare(&name, &digest))?;
-        let attached = signing::attach(machine.factory.client, &name, &subject, kind, &document)?;
-        machine.log("sbom", &format!("{platform}: {} packages, {attached}", inventory.packages.len()));
+        let attached = match at {
+            Where::Store => None,
+            Where::Registry => {
+                let subject = machine.factory.client.resolve(&bare(&name, &digest))?;
+                Some(signing::attach(machine.factory.client, &name, &subject, kind, &document)?.to_string())
+            }
+        };
+        let place = attached.as_ref().map_or_else(|| file.display().to_string(), Clone::clone);
+        machine.log("sbom", &format!("{platform}: {} packages, {place}", inventory.packages.len()));
         list.push(json!({
             "platform": platform.to_string(), "digest": digest.to_string(), "packages": inventory.packages.len(),
-            "file": file.display().to_string(), "attached": attached.to_string(),
+            "file": file.display().to_string(), "attached": attached,
         }));
     }
+    // Signed provenance comes with the signatures.
+    if options.attest && at == Where::Registry && !managed.signing.configured {
+        attach_provenance(machine, managed, plan, tree, built)?;
+    }
     Ok(Ended::Done(json!({ "sboms": list })))
+}
+
+/// Where each image comes from, beside it; unsigned, as builders do it.
+fn attach_provenance(
+    machine: &Machine<'_>,
+    managed: &Managed,
+    plan: &Value,
+    tree: &Value,
+    built: &Value,
+) -> Result<(), Failure> {
+    const KIND: &str = "application/vnd.in-toto+json";
+    let (name, client) = (repository(machine)?, machine.factory.client);
+    let provenance = provenance(machine, managed, plan, tree, built);
+    for (platform, digest) in images(built) {
+        // An attempt before this one may have done it, at another time.
+        if !client.referrers(&name, &digest, Some(KIND))?.is_empty() {
+            continue;
+        }
+        let subject = client.resolve(&bare(&name, &digest))?;
+        let about = vec![Subject::new(name.name(), &digest)];
+        let statement = Statement::new(about, Version::V1.predicate_type(), provenance.clone());
+        let attached = signing::attach(client, &name, &subject, KIND, &statement.to_bytes())?;
+        machine.log("sbom", &format!("{platform}: provenance {attached}"));
+    }
+    Ok(())
 }
 
 fn artefact(machine: &Machine<'_>, name: &str) -> PathBuf {
@@ -91,24 +152,39 @@ fn artefact(machine: &Machine<'_>, name: &str) -> PathBuf {
 }
 
 /// Holds what is in the image against the vulnerability database; an image that the policy refuses ends the run.
-pub(super) fn scan(machine: &Machine<'_>, managed: &Managed, built: &Value, asked: bool) -> Result<Ended, Failure> {
+/// `asked`: this is what the run is for.
+pub(super) fn scan(
+    machine: &Machine<'_>,
+    managed: &Managed,
+    built: &Value,
+    at: Where,
+    asked: bool,
+) -> Result<Ended, Failure> {
     let policy = &managed.scan;
     if !policy.configured && !asked {
         return Ok(Ended::Skipped("not configured".into()));
     }
-    let Some(path) = &machine.factory.scan_database else {
-        let hint = "name a vulnerability database with --scan-db or COOPERAGE_SCAN_DB";
-        return match policy.required || asked {
-            true if asked => Err(Failure::new("there is no vulnerability database to scan with").hint(hint)),
-            true => Err(Failure::new("scan.required is true, and there is no vulnerability database").hint(hint)),
-            false => Ok(Ended::Skipped("there is no vulnerability database".into())),
-        };
-    };
     let fail = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
     let now = std::time::UNIX_EPOCH
         + std::time::Duration::from_secs(u64::try_from((machine.factory.clock)()).unwrap_or_default());
-    let database = ::scan::Database::open(path).map_err(|e| fail(&e))?;
-    database.check_age(now, MAX_AGE).map_err(|e| fail(&e))?;
+    let opened = ::scan::Database::open(machine.factory.scan_database)
+        .and_then(|database| database.check_age(now, ::scan::db::DEFAULT_MAX_AGE).map(|()| database));
+    let database = match opened {
+        Ok(database) => database,
+        Err(error @ (DbError::Missing(_) | DbError::Stale { .. })) => {
+            // Nobody relies on a scan of what is not published.
+            if !asked && (at == Where::Store || !policy.required) {
+                return Ok(Ended::Skipped(format!("{error}; cooperage scan db update makes one")));
+            }
+            let failure = Failure::new(error.to_string())
+                .hint("cooperage scan db update makes one; --scan-db or COOPERAGE_SCAN_DB names another");
+            return Err(match asked {
+                true => failure,
+                false => failure.hint("with scan.required: false in images.yaml an image may go unscanned"),
+            });
+        }
+        Err(error) => return Err(fail(&error)),
+    };
     let rules = match &policy.ignore_file {
         Some(file) => {
             let path = machine.factory.enrolment.dir().join(file);
@@ -124,7 +200,7 @@ pub(super) fn scan(machine: &Machine<'_>, managed: &Managed, built: &Value, aske
     let name = repository(machine)?;
     let (mut list, mut refused) = (Vec::new(), Vec::new());
     for (platform, digest) in images(built) {
-        let inventory = inventory_of(machine, &name, &platform, &digest)?;
+        let inventory = inventory_of(machine, &name, &platform, &digest, at)?;
         let outcome = ::scan::gate(&inventory, &database, &policy).map_err(|e| fail(&e))?;
         for judged in &outcome.findings {
             let finding = &judged.finding;

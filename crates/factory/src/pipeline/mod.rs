@@ -10,6 +10,7 @@
 //! the effect is there, since the process may have been killed between effect and record.
 mod gate;
 mod notify;
+mod request;
 mod rollback;
 mod steps;
 mod update;
@@ -24,11 +25,12 @@ use crate::state::StateDir;
 use crate::{Enrolment, time};
 use build::Engine;
 use build::event::Events;
+use gitops::forge::{Forge, Opened, PullRequest};
 use registry::Client;
 use sandbox::CancelToken;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
 /// The steps, in order.
@@ -72,12 +74,14 @@ pub struct Factory<'a> {
     pub event: Option<gitops::tags::Event>,
     /// Seconds since 1970.
     pub clock: &'a dyn Fn() -> i64,
-    /// The vulnerability database, where there is one.
-    pub scan_database: Option<PathBuf>,
+    /// Where the vulnerability database is, or would be.
+    pub scan_database: &'a Path,
     /// The key of a name in `images.yaml`, or the one that is used where none is named; `None` where there is none.
     pub signing_key: &'a FindKey<'a>,
     /// Sends JSON to a URL. The URL is a secret: the error does not show it.
     pub post: &'a dyn Fn(&str, &Value) -> Result<(), String>,
+    /// Opens a pull request, or brings the open one up to date.
+    pub open_request: &'a dyn Fn(&Forge, &PullRequest) -> Result<Opened, gitops::forge::Error>,
     /// Who builds, for the provenance: a URL, or nothing.
     pub builder: String,
     /// Is told that a step is about to begin (`begin`), and that its work is done and not recorded yet (`done`).
@@ -105,6 +109,10 @@ pub struct Options {
     pub scan_only: bool,
     /// Build although the image is held.
     pub force: bool,
+    /// Manifests get a pull request where `images.yaml` says nothing of one.
+    pub pull_request: bool,
+    /// Attach an SBOM and provenance although `images.yaml` asks for none.
+    pub attest: bool,
     /// Why: `manual`, `base`, `rollback`.
     pub trigger: String,
     /// Who asked for it.
@@ -119,7 +127,7 @@ impl Options {
     pub fn json(&self) -> Value {
         json!({
             "tag": self.tag, "bump": self.bump, "local": self.local, "platforms": self.platforms, "scanOnly": self.scan_only,
-            "force": self.force, "trigger": self.trigger, "by": self.by, "reason": self.reason,
+            "force": self.force, "pullRequest": self.pull_request, "attest": self.attest, "trigger": self.trigger, "by": self.by, "reason": self.reason,
         })
     }
 
@@ -138,6 +146,8 @@ impl Options {
                 .collect(),
             scan_only: value["scanOnly"].as_bool().unwrap_or_default(),
             force: value["force"].as_bool().unwrap_or_default(),
+            pull_request: value["pullRequest"].as_bool().unwrap_or_default(),
+            attest: value["attest"].as_bool().unwrap_or_default(),
             trigger: text("trigger").unwrap_or_else(|| "manual".into()),
             by: text("by").unwrap_or_default(),
             reason: text("reason").unwrap_or_default(),
@@ -332,6 +342,7 @@ impl Machine<'_> {
         let result = match result {
             Ok(Ended::Done(output)) => {
                 record.status = RunStatus::Done;
+                record.message = output["said"].as_str().unwrap_or_default().to_owned();
                 record.output = output;
                 Ok(record.output.clone())
             }

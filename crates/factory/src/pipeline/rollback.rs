@@ -71,7 +71,11 @@ fn steps(machine: &mut Machine<'_>, wanted: &Rollback) -> Result<(), Failure> {
     machine.factory.runs.result(machine.run, plan["version"].as_str(), Some(&digest))?;
     machine.step("hold", |_| true, |m| hold(m, wanted, &plan).map(Ended::Done))?;
     let message = format!("{{name}}: back to {{version}} from {}", plan["from"].as_str().unwrap_or("a newer one"));
-    machine.step("update", |_| true, |m| update::all(m, managed, &plan, &digest, Some(&message)))?;
+    machine.step(
+        "update",
+        |_| true,
+        |m| update::all(m, managed, &Options::default(), &plan, &digest, Some(&message)),
+    )?;
     machine.step("tag", |_| true, |m| move_tags(m, &plan, &digest).map(Ended::Done))?;
     Ok(())
 }

@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// The tag of what a build leaves in the store; no registry sees it.
+pub(super) const LOCAL_TAG: &str = "factory";
+
 /// All of them, in order.
 pub(super) fn all(machine: &mut Machine<'_>, options: &Options) -> Result<(), Failure> {
     let image = machine.image;
@@ -37,20 +40,19 @@ pub(super) fn all(machine: &mut Machine<'_>, options: &Options) -> Result<(), Fa
         |_| true,
         |m| if options.local { local("pushes nothing") } else { push(m, &request, &built).map(Ended::Done) },
     )?;
-    let sboms = machine.step(
-        "sbom",
-        |_| true,
-        |m| if options.local { local("attaches nothing") } else { gate::sbom(m, managed, &plan, &built) },
-    )?;
-    machine.step(
-        "scan",
-        |_| true,
-        |m| if options.local { local("publishes nothing") } else { gate::scan(m, managed, &built, false) },
-    )?;
+    let at = if options.local { gate::Where::Store } else { gate::Where::Registry };
+    let sboms = machine.step("sbom", |_| true, |m| gate::sbom(m, managed, options, &plan, &tree, &built, at))?;
+    machine.step("scan", |_| true, |m| gate::scan(m, managed, &built, at, false))?;
     machine.step(
         "sign",
         |_| true,
-        |m| if options.local { local("signs nothing") } else { gate::sign(m, managed, &plan, &tree, &built, &sboms) },
+        |m| {
+            if options.local {
+                local("pushes nothing, and signatures need a registry")
+            } else {
+                gate::sign(m, managed, &plan, &tree, &built, &sboms)
+            }
+        },
     )?;
     let tagged = machine.step(
         "tag",
@@ -67,7 +69,13 @@ pub(super) fn all(machine: &mut Machine<'_>, options: &Options) -> Result<(), Fa
     let updated = machine.step(
         "update",
         |_| true,
-        |m| if options.local { local("updates nothing") } else { update::all(m, managed, &plan, &digest, None) },
+        |m| {
+            if options.local {
+                local("updates nothing")
+            } else {
+                update::all(m, managed, options, &plan, &digest, None)
+            }
+        },
     )?;
     let news = News {
         version: plan["version"].as_str(),
@@ -120,7 +128,7 @@ fn validate(machine: &Machine<'_>, options: &Options) -> Result<Ended, Failure> 
 fn scan_only(machine: &mut Machine<'_>, managed: &Managed, options: &Options) -> Result<(), Failure> {
     let built = machine.step("configure", |_| true, |m| in_registry(m, options).map(Ended::Done))?;
     machine.factory.runs.result(machine.run, built["version"].as_str(), built["digest"].as_str())?;
-    machine.step("scan", |_| true, |m| gate::scan(m, managed, &built, true))?;
+    machine.step("scan", |_| true, |m| gate::scan(m, managed, &built, gate::Where::Registry, true))?;
     Ok(())
 }
 
@@ -361,7 +369,7 @@ fn build(machine: &Machine<'_>, request: &BuildRequest, push: Option<&Reference>
             request.pull = false;
             request.cache_to = machine.factory.cache_to.clone();
         }
-        None => request.tags = vec![repository(machine)?.with_tag("factory")],
+        None => request.tags = vec![repository(machine)?.with_tag(LOCAL_TAG)],
     }
     let factory = machine.factory;
     let result = factory.engine.build(&request, &factory.events, factory.cancel).map_err(|error| Failure {

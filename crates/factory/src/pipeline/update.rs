@@ -1,8 +1,9 @@
 //! Manifests that get the new image: one commit per repository and branch, pushed while others push,
 //! too.
-use super::{Ended, Failure, Machine};
-use crate::enrol::{Managed, Update};
-use gitops::git::{Change, Commit, Credentials, Git, Person, Repository, Retry, Snapshot};
+use super::request::Request;
+use super::{Ended, Failure, Machine, Options};
+use crate::enrol::{Managed, PullRequest, Update};
+use gitops::git::{Change, Commit, Credentials, Git, Outcome, Person, Repository, Retry, Snapshot};
 use gitops::image::{ImageUpdate, Pin};
 use gitops::manifest;
 use gitops::secret::Secret;
@@ -26,10 +27,20 @@ pub(super) fn author(machine: &Machine<'_>) -> Person {
     Person { name: get("GIT_AUTHOR_NAME", "cooperage factory"), email: get("GIT_AUTHOR_EMAIL", "factory@localhost") }
 }
 
+/// Where a commit goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Target {
+    pub(super) url: String,
+    pub(super) branch: String,
+    /// The branch of a pull request.
+    pub(super) head: Option<String>,
+}
+
 /// Brings the manifests to a version. `message` takes the place of the one in `images.yaml`.
 pub(super) fn all(
     machine: &Machine<'_>,
     managed: &Managed,
+    options: &Options,
     plan: &Value,
     digest: &str,
     message: Option<&str>,
@@ -39,7 +50,14 @@ pub(super) fn all(
     }
     let version = plan["version"].as_str().unwrap_or_default();
     let tag = plan["tags"][0].as_str().unwrap_or(version);
-    let mut places: BTreeMap<(String, String), Vec<&Update>> = BTreeMap::new();
+    let run = machine.run.to_string();
+    let filled = |text: &str| {
+        [("{name}", machine.image.name.as_str()), ("{version}", version), ("{digest}", digest), ("{run}", &run)]
+            .iter()
+            .fold(text.to_owned(), |text, (key, value)| text.replace(key, value))
+    };
+    let always = options.pull_request.then(PullRequest::default);
+    let mut places: BTreeMap<Target, Vec<&Update>> = BTreeMap::new();
     for update in &managed.updates {
         let url = update.url.clone().or_else(|| managed.source.as_ref().map(|source| source.url.clone()));
         let Some(url) = url else {
@@ -51,28 +69,42 @@ pub(super) fn all(
             .branch
             .clone()
             .or_else(|| managed.source.as_ref().filter(|s| s.url == url).map(|s| s.branch.clone()));
-        places.entry((url, branch.unwrap_or_else(|| "main".into()))).or_default().push(update);
+        let branch = branch.unwrap_or_else(|| "main".into());
+        let asked = update.pull_request.as_ref().or(always.as_ref());
+        let head = asked.map(|asked| filled(asked.branch.as_deref().unwrap_or("cooperage/{name}")));
+        places.entry(Target { url, branch, head }).or_default().push(update);
     }
-    let mut commits = Vec::new();
-    for ((url, branch), updates) in places {
+    let (mut commits, mut requests) = (Vec::new(), Vec::new());
+    for (target, updates) in places {
         let fail = |error: gitops::git::Error| Failure::new(error.to_string());
-        let git = git(machine, &url)?;
+        let git = git(machine, &target.url)?;
         let work = machine.factory.runs.work_dir(machine.run).join("manifests");
         let _ = std::fs::remove_dir_all(&work);
         let repository = Repository::open(git, &work).map_err(fail)?;
         let author = author(machine);
         let own = || updates.iter().find_map(|update| update.message.clone());
         let message = message.map(str::to_owned).or_else(own).unwrap_or_else(|| "{name}: {version}".into());
-        let message = [
-            ("{name}", machine.image.name.as_str()),
-            ("{version}", version),
-            ("{digest}", digest),
-            ("{run}", &machine.run.to_string()),
-        ]
-        .iter()
-        .fold(message, |text, (key, value)| text.replace(key, value));
+        let message = filled(&message);
         let sign_off = updates.iter().any(|update| update.sign_off);
-        let commit = Commit { branch: branch.clone(), head: None, message, author, committer: None, sign_off };
+        let request = match &target.head {
+            Some(head) => {
+                let asked = updates.iter().find_map(|update| update.pull_request.as_ref()).or(always.as_ref());
+                let asked = asked.cloned().unwrap_or_default();
+                let title = asked.title.as_deref().map_or_else(|| first_line(&message), filled);
+                let body = asked.body.as_deref().map_or_else(|| body(machine, options, version, digest), filled);
+                Some(Request::new(machine, managed, &target, head, &asked, title, body)?)
+            }
+            None => None,
+        };
+        let commit = Commit {
+            branch: target.branch.clone(),
+            head: target.head.clone(),
+            message,
+            author,
+            committer: None,
+            sign_off,
+            push_options: request.as_ref().map(Request::push_options).unwrap_or_default(),
+        };
         let cancelled = || machine.factory.cancel.is_cancelled();
         let edit = |tip: &Snapshot<'_>| -> Result<Vec<Change>, Box<dyn std::error::Error + Send + Sync>> {
             let mut texts: BTreeMap<&str, String> = BTreeMap::new();
@@ -90,6 +122,7 @@ pub(super) fn all(
                 .collect())
         };
         let published = repository.publish(&commit, Retry::default(), &cancelled, edit).map_err(fail)?;
+        let (url, branch) = (&target.url, target.head.as_ref().unwrap_or(&target.branch));
         machine.log(
             "update",
             &format!(
@@ -97,10 +130,36 @@ pub(super) fn all(
                 published.outcome, published.commit, published.attempts
             ),
         );
-        commits
-            .push(json!({ "url": url, "branch": branch, "commit": published.commit, "attempts": published.attempts }));
+        let mut entry =
+            json!({ "url": url, "branch": branch, "commit": published.commit, "attempts": published.attempts });
+        if let Some(request) = request {
+            // Where the branch says it all already there is nothing to ask for.
+            let there = published.outcome == Outcome::Unchanged
+                && repository.fetch(&target.branch).map_err(fail)?.commit == published.commit;
+            if !there {
+                let page = request.open(machine, &published)?;
+                machine.log("update", &format!("pull request {page}"));
+                entry["pullRequest"] = json!(page);
+                requests.push(page);
+            }
+        }
+        commits.push(entry);
     }
-    Ok(Ended::Done(json!({ "commits": commits })))
+    let said = if requests.is_empty() { Value::Null } else { json!(requests.join(", ")) };
+    Ok(Ended::Done(json!({ "commits": commits, "said": said })))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+fn body(machine: &Machine<'_>, options: &Options, version: &str, digest: &str) -> String {
+    let trigger = if options.trigger.is_empty() { "rollback" } else { &options.trigger };
+    format!(
+        "{}:{version}\n\n`{digest}`\n\ncooperage factory, run {} ({trigger}).",
+        machine.image.reference(),
+        machine.run
+    )
 }
 
 fn one(

@@ -99,20 +99,9 @@ impl StateDir {
     /// # Errors
     /// [`StateError`]: the first file that cannot be used.
     pub fn load(&self) -> Result<State, StateError> {
-        let mut state = State::default();
-        for path in self.files("images")? {
-            if let Some(node) = read(&path)? {
-                let image = ImageState::decode(&path, &node)?;
-                state.images.insert(stem(&path), image);
-            }
-        }
-        for path in self.files("base-images")? {
-            if let Some(node) = read(&path)? {
-                let base = BaseState::decode(&path, &node)?;
-                state.bases.insert(stem(&path), base);
-            }
-        }
-        Ok(state)
+        let images = decoded(&self.files("images")?, ImageState::decode)?;
+        let bases = decoded(&self.files("base-images")?, BaseState::decode)?;
+        Ok(State { images: images.into_iter().collect(), bases: bases.into_iter().collect() })
     }
 
     /// Reads the state of one image; `None` where it has none yet.
@@ -162,6 +151,35 @@ impl StateDir {
         files.sort();
         Ok(files)
     }
+}
+
+/// The files' contents by their names, read by as many threads as there are processors; the error of the first file
+/// that has one.
+fn decoded<T: Send>(
+    files: &[PathBuf],
+    decode: impl Fn(&Path, &Node) -> Result<T, StateError> + Sync,
+) -> Result<Vec<(String, T)>, StateError> {
+    let part = |files: &[PathBuf]| -> Result<Vec<(String, T)>, StateError> {
+        let mut out = Vec::with_capacity(files.len());
+        for path in files {
+            if let Some(node) = read(path)? {
+                out.push((stem(path), decode(path, &node)?));
+            }
+        }
+        Ok(out)
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    // A thread is dearer than a few files.
+    let size = files.len().div_ceil(threads).max(16);
+    let parts: Vec<_> = std::thread::scope(|scope| {
+        let spawned: Vec<_> = files.chunks(size).map(|files| scope.spawn(|| part(files))).collect();
+        spawned.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    let mut out = Vec::with_capacity(files.len());
+    for part in parts {
+        out.extend(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+    }
+    Ok(out)
 }
 
 fn stem(path: &Path) -> String {

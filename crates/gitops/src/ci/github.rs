@@ -72,7 +72,8 @@ fn workflow(pipeline: &Pipeline, options: &Options) -> Value {
     jobs.insert(
         "changes".into(),
         json!({
-            "runs-on": options.runner, "permissions": { "contents": "read" }, "outputs": outputs,
+            "if": "github.event_name != 'schedule'", "runs-on": options.runner,
+            "permissions": { "contents": "read" }, "outputs": outputs,
             "steps": [
                 { "uses": CHECKOUT.0, "with": { "fetch-depth": 0, "filter": "blob:none", "persist-credentials": false } },
                 {
@@ -89,13 +90,18 @@ fn workflow(pipeline: &Pipeline, options: &Options) -> Value {
     for (at, level) in levels.iter().enumerate() {
         jobs.insert(job_name(at), build(pipeline, options, at, level));
     }
+    let mut on = json!({
+        "push": with_paths(push),
+        "pull_request": with_paths(Map::new()),
+        "workflow_dispatch": { "inputs": { "image": image, "version": version, "version_bump": bump } },
+    });
+    if let Some(cron) = &pipeline.schedule {
+        on["schedule"] = json!([{ "cron": cron }]);
+        jobs.insert("rebuild".into(), rebuild(pipeline, options));
+    }
     json!({
         "name": options.name,
-        "on": {
-            "push": with_paths(push),
-            "pull_request": with_paths(Map::new()),
-            "workflow_dispatch": { "inputs": { "image": image, "version": version, "version_bump": bump } },
-        },
+        "on": on,
         "permissions": {},
         "concurrency": {
             "group": "${{ github.workflow }}-${{ github.ref }}",
@@ -177,10 +183,11 @@ fn build(pipeline: &Pipeline, options: &Options, at: usize, level: &[&super::Ima
     let mut condition = format!("{list} != '[]'");
     if at > 0 {
         // What comes first may have nothing to do.
-        condition = format!("!cancelled() && !contains(needs.*.result, 'failure') && {condition}");
+        let known = "needs.changes.result == 'success'";
+        condition = format!("!cancelled() && !contains(needs.*.result, 'failure') && {known} && {condition}");
     }
     let mut permissions = Map::new();
-    let writes = level.iter().any(|image| image.updates);
+    let writes = pipeline.schedule.is_some() || level.iter().any(|image| image.updates);
     permissions.insert("contents".into(), json!(if writes { "write" } else { "read" }));
     let names = registries(level.iter().copied());
     if names.contains("ghcr.io") {
@@ -190,38 +197,12 @@ fn build(pipeline: &Pipeline, options: &Options, at: usize, level: &[&super::Ima
         permissions.insert("id-token".into(), json!("write"));
         permissions.insert("attestations".into(), json!("write"));
     }
-    let mut steps = vec![
-        json!({ "uses": CHECKOUT.0, "with": { "persist-credentials": false } }),
-        json!({ "uses": options.action, "with": { "setup-only": true } }),
-        json!({ "name": "Show the cache service to commands", "uses": RUNTIME.0 }),
-    ];
-    if level.iter().any(|image| image.foreign) {
-        let run = "sudo apt-get update -qq && sudo apt-get install -y -qq qemu-user-static";
-        steps.push(json!({ "name": "Emulators for other processors", "run": run }));
-    }
-    let pushes = "github.event_name != 'pull_request'";
-    for registry in names {
-        let (user, password) = match registry {
-            "ghcr.io" => ("${{ github.actor }}".to_owned(), "${{ github.token }}".to_owned()),
-            other => {
-                let name = variable(other);
-                (format!("${{{{ secrets.{name}_USERNAME }}}}"), format!("${{{{ secrets.{name}_PASSWORD }}}}"))
-            }
-        };
-        let run = format!(
-            "printf %s \"$REGISTRY_PASSWORD\" | cooperage login {} -u \"$REGISTRY_USERNAME\" --password-stdin",
-            quoted(registry)
-        );
-        steps.push(json!({
-            "name": format!("Log in to {registry}"), "if": pushes,
-            "env": { "REGISTRY_USERNAME": user, "REGISTRY_PASSWORD": password }, "run": run,
-        }));
-    }
+    let mut steps = prepared(options, level, PUSHES);
     let mut env = Map::new();
     env.insert("IMAGE".into(), json!("${{ matrix.image }}"));
     env.insert("VERSION".into(), json!("${{ inputs.version }}"));
     env.insert("BUMP".into(), json!("${{ inputs.version_bump }}"));
-    env.insert("PUSH".into(), json!(format!("${{{{ {pushes} }}}}")));
+    env.insert("PUSH".into(), json!(format!("${{{{ {PUSHES} }}}}")));
     // A token that may push to other repositories, where manifests lie in one.
     env.insert("GITHUB_TOKEN".into(), json!("${{ secrets.COOPERAGE_TOKEN || github.token }}"));
     let mut secrets: Vec<&str> = level.iter().flat_map(|image| image.secrets.iter().map(String::as_str)).collect();
@@ -240,7 +221,7 @@ fn build(pipeline: &Pipeline, options: &Options, at: usize, level: &[&super::Ima
     let run = format!(
         "set -- \"$IMAGE\" --file {} --checkout . --cache-from \"type=gha,scope=$IMAGE\"\n\
          if [ \"$PUSH\" = true ]; then\n\
-         \x20 set -- \"$@\" --cache-to \"type=gha,mode=max,scope=$IMAGE,ignore-error=true\"\n\
+         \x20 set -- \"$@\"{attest} --cache-to \"type=gha,mode=max,scope=$IMAGE,ignore-error=true\"\n\
          \x20 if [ -n \"$VERSION\" ]; then\n\
          \x20   set -- \"$@\" --tag \"$VERSION\"\n\
          \x20 elif [ -n \"$BUMP\" ]; then\n\
@@ -250,7 +231,8 @@ fn build(pipeline: &Pipeline, options: &Options, at: usize, level: &[&super::Ima
          \x20 set -- \"$@\" --local\n\
          fi\n\
          cooperage factory build \"$@\"\n",
-        quoted(&pipeline.file)
+        quoted(&pipeline.file),
+        attest = if options.attest { " --attest" } else { "" },
     );
     steps.push(json!({ "id": "build", "name": "Build", "env": env, "run": run }));
     if options.attest {
@@ -261,12 +243,15 @@ fn build(pipeline: &Pipeline, options: &Options, at: usize, level: &[&super::Ima
         let mut with_sbom = subject.clone();
         with_sbom["sbom-path"] = json!("sbom.spdx.json");
         steps.push(json!({
-            "name": "SBOM", "if": pushes,
+            "name": "SBOM", "if": PUSHES,
             "env": { "SUBJECT": "${{ steps.build.outputs.image }}@${{ steps.build.outputs.digest }}" },
             "run": "cooperage sbom \"$SUBJECT\" --format spdx-json -o sbom.spdx.json",
         }));
-        steps.push(json!({ "name": "Attest the SBOM", "if": pushes, "uses": SBOM.0, "with": with_sbom }));
-        steps.push(json!({ "name": "Attest the provenance", "if": pushes, "uses": PROVENANCE.0, "with": subject }));
+        steps.push(json!({ "name": "Attest the SBOM", "if": PUSHES, "uses": SBOM.0, "with": with_sbom }));
+        steps.push(json!({ "name": "Attest the provenance", "if": PUSHES, "uses": PROVENANCE.0, "with": subject }));
+    }
+    if pipeline.schedule.is_some() {
+        steps.push(state(pipeline, PUSHES));
     }
     json!({
         "name": "${{ matrix.image }}", "needs": needs, "if": condition, "runs-on": options.runner,
@@ -275,5 +260,70 @@ fn build(pipeline: &Pipeline, options: &Options, at: usize, level: &[&super::Ima
             "fail-fast": false, "matrix": { "image": format!("${{{{ fromJSON({list}) }}}}") },
         },
         "steps": steps,
+    })
+}
+
+const PUSHES: &str = "github.event_name != 'pull_request'";
+
+/// Checkout, program, cache, emulators, and registries that are logged in to where `condition` holds.
+fn prepared(options: &Options, images: &[&super::Image], condition: &str) -> Vec<Value> {
+    let mut steps = vec![
+        json!({ "uses": CHECKOUT.0, "with": { "persist-credentials": false } }),
+        json!({ "uses": options.action, "with": { "setup-only": true } }),
+        json!({ "name": "Show the cache service to commands", "uses": RUNTIME.0 }),
+    ];
+    if images.iter().any(|image| image.foreign) {
+        let run = "sudo apt-get update -qq && sudo apt-get install -y -qq qemu-user-static";
+        steps.push(json!({ "name": "Emulators for other processors", "run": run }));
+    }
+    for registry in registries(images.iter().copied()) {
+        let (user, password) = match registry {
+            "ghcr.io" => ("${{ github.actor }}".to_owned(), "${{ github.token }}".to_owned()),
+            other => {
+                let name = variable(other);
+                (format!("${{{{ secrets.{name}_USERNAME }}}}"), format!("${{{{ secrets.{name}_PASSWORD }}}}"))
+            }
+        };
+        let run = format!(
+            "printf %s \"$REGISTRY_PASSWORD\" | cooperage login {} -u \"$REGISTRY_USERNAME\" --password-stdin",
+            quoted(registry)
+        );
+        steps.push(json!({
+            "name": format!("Log in to {registry}"), "if": condition,
+            "env": { "REGISTRY_USERNAME": user, "REGISTRY_PASSWORD": password }, "run": run,
+        }));
+    }
+    steps
+}
+
+/// The step that commits the state files.
+fn state(pipeline: &Pipeline, condition: &str) -> Value {
+    let branch = "${{ github.ref_type == 'branch' && github.ref_name || github.event.repository.default_branch }}";
+    json!({
+        "name": "Keep the state", "if": condition,
+        "env": { "BRANCH": branch, "GITHUB_TOKEN": "${{ secrets.COOPERAGE_TOKEN || github.token }}" },
+        "run": super::commit_state(pipeline, "x-access-token", "GITHUB_TOKEN", "origin"),
+    })
+}
+
+/// The job by the clock: base images are checked, and what is due is rebuilt.
+fn rebuild(pipeline: &Pipeline, options: &Options) -> Value {
+    let mut images: Vec<&super::Image> = pipeline.images.iter().collect();
+    images.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut permissions = json!({ "contents": "write" });
+    if registries(images.iter().copied()).contains("ghcr.io") {
+        permissions["packages"] = json!("write");
+    }
+    let mut steps = prepared(options, &images, "true");
+    let mut env = Map::new();
+    env.insert("GITHUB_TOKEN".into(), json!("${{ secrets.COOPERAGE_TOKEN || github.token }}"));
+    for secret in images.iter().flat_map(|image| &image.secrets) {
+        env.insert(secret.clone(), json!(format!("${{{{ secrets.{secret} }}}}")));
+    }
+    steps.push(json!({ "name": "Rebuild what is due", "env": env, "run": super::rebuild(pipeline, options.attest) }));
+    // What was built before one failed is built.
+    steps.push(state(pipeline, "!cancelled()"));
+    json!({
+        "if": "github.event_name == 'schedule'", "runs-on": options.runner, "permissions": permissions, "steps": steps,
     })
 }

@@ -1,5 +1,5 @@
 //! A pipeline of GitLab CI: a job for each image, in a stage for each level.
-use super::{Pipeline, levels, patterns, quoted, variable};
+use super::{Pipeline, levels, patterns, quoted, registries, variable};
 use crate::synth::header;
 use crate::yaml::emit;
 use serde_json::{Map, Value, json};
@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 pub struct Options {
     /// The image of the jobs: this program, git and a shell.
     pub image: String,
+    /// Whether SBOM and provenance are attached.
+    pub attest: bool,
 }
 
 /// The pipeline as YAML.
@@ -57,34 +59,36 @@ fn value(pipeline: &Pipeline, options: &Options) -> Value {
                 }
             }
             let asked = format!(
-                "$CI_PIPELINE_SOURCE =~ /^(web|api|trigger|schedule)$/ && ($IMAGE == null || $IMAGE == \"\" || $IMAGE == {})",
+                "$CI_PIPELINE_SOURCE =~ /^(web|api|trigger{})$/ && ($IMAGE == null || $IMAGE == \"\" || $IMAGE == {})",
+                // By the clock what is due is rebuilt, in a job of its own.
+                if pipeline.schedule.is_some() { "" } else { "|schedule" },
                 json!(image.name)
             );
             rules.push(json!({ "if": asked }));
-            // GitLab's registry takes the job's token; others their own variables.
-            let own = variable(&image.registry);
-            let login = format!(
-                "if [ {registry} = \"$CI_REGISTRY\" ]; then\n\
-                 \x20 printf %s \"$CI_REGISTRY_PASSWORD\" | cooperage login {registry} -u \"$CI_REGISTRY_USER\" --password-stdin\n\
-                 elif [ \"$PUSH\" = true ]; then\n\
-                 \x20 printf %s \"${own}_PASSWORD\" | cooperage login {registry} -u \"${own}_USERNAME\" --password-stdin\n\
-                 fi\n",
-                registry = quoted(&image.registry)
-            );
+            let login = login(&image.registry);
             let name = quoted(&image.name);
             let build = format!(
                 "set -- {name} --file {file} --checkout . --cache-from type=registry,ref={cache}\n\
                  if [ \"$PUSH\" = true ]; then\n\
-                 \x20 set -- \"$@\" --cache-to type=registry,ref={cache},mode=max,ignore-error=true ${{VERSION:+--tag \"$VERSION\"}}\n\
+                 \x20 set -- \"$@\"{attest} --cache-to type=registry,ref={cache},mode=max,ignore-error=true\n\
+                 \x20 if [ -n \"${{VERSION:-}}\" ]; then\n\
+                 \x20   set -- \"$@\" --tag \"$VERSION\"\n\
+                 \x20 elif [ -n \"${{BUMP:-}}\" ]; then\n\
+                 \x20   set -- \"$@\" --bump \"$BUMP\"\n\
+                 \x20 fi\n\
                  else\n\
                  \x20 set -- \"$@\" --local\n\
                  fi\n\
                  cooperage factory build \"$@\"\n",
                 cache = quoted(&format!("{}:buildcache", image.reference)),
-                file = quoted(&pipeline.file)
+                file = quoted(&pipeline.file),
+                attest = if options.attest { " --attest" } else { "" },
             );
-            let mut job =
-                json!({ "extends": ".cooperage", "stage": stage(at), "rules": rules, "script": [login, build] });
+            let mut script = vec![login, build];
+            if pipeline.schedule.is_some() {
+                script.push(keep_state(pipeline));
+            }
+            let mut job = json!({ "extends": ".cooperage", "stage": stage(at), "rules": rules, "script": script });
             let needs: Vec<Value> = image
                 .needs
                 .iter()
@@ -95,5 +99,47 @@ fn value(pipeline: &Pipeline, options: &Options) -> Value {
             all.insert(format!("build:{}", image.name), job);
         }
     }
+    if pipeline.schedule.is_some() {
+        let mut script: Vec<String> = registries(&pipeline.images).into_iter().map(login).collect();
+        // What was built before one failed is built: its state is kept, too.
+        script.push(format!("status=0\nsh -ec {} || status=$?\n", quoted(&super::rebuild(pipeline, options.attest))));
+        script.push(keep_state(pipeline));
+        script.push("exit \"$status\"\n".into());
+        let rules = json!([{ "if": "$CI_PIPELINE_SOURCE == \"schedule\"" }]);
+        all.insert(
+            "rebuild".into(),
+            json!({ "extends": ".cooperage", "stage": stage(0), "rules": rules, "needs": [], "script": script }),
+        );
+    }
     Value::Object(all)
+}
+
+/// GitLab's registry takes the job's token; others their own variables.
+fn login(registry: &str) -> String {
+    let own = variable(registry);
+    format!(
+        "if [ {registry} = \"$CI_REGISTRY\" ]; then\n\
+         \x20 printf %s \"$CI_REGISTRY_PASSWORD\" | cooperage login {registry} -u \"$CI_REGISTRY_USER\" --password-stdin\n\
+         elif [ \"$PUSH\" = true ]; then\n\
+         \x20 printf %s \"${own}_PASSWORD\" | cooperage login {registry} -u \"${own}_USERNAME\" --password-stdin\n\
+         fi\n",
+        registry = quoted(registry)
+    )
+}
+
+/// Commits the state files with `COOPERAGE_TOKEN`; without it, by the job's token, where the project lets it push.
+fn keep_state(pipeline: &Pipeline) -> String {
+    let script = super::commit_state(pipeline, "oauth2", "COOPERAGE_TOKEN", "\"$CI_SERVER_URL/$CI_PROJECT_PATH.git\"");
+    let (by_job, by_token) = (
+        script.replace("username=oauth2", "username=gitlab-ci-token").replace("$COOPERAGE_TOKEN", "$CI_JOB_TOKEN"),
+        &script,
+    );
+    format!(
+        "if [ \"$PUSH\" = true ]; then\n\
+         \x20 export BRANCH=\"${{CI_COMMIT_BRANCH:-$CI_DEFAULT_BRANCH}}\"\n\
+         \x20 if [ -n \"${{COOPERAGE_TOKEN:-}}\" ]; then\n(\n{by_token})\n\
+         \x20 else\n(\n{by_job}) || echo 'the state was not kept: give a COOPERAGE_TOKEN that may push, or let job tokens push' >&2\n\
+         \x20 fi\n\
+         fi\n"
+    )
 }

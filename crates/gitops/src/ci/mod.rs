@@ -16,6 +16,11 @@ pub struct Pipeline {
     pub branches: Vec<String>,
     /// Patterns of tags that are built.
     pub tags: Vec<String>,
+    /// When base images are checked and what is due is rebuilt, in cron's form; GitLab takes the time from its own
+    /// settings. With it jobs commit the state files, which is what the next one knows.
+    pub schedule: Option<String>,
+    /// The directory of the state files, from the top of the repository; empty for the top.
+    pub state: String,
     /// The images, in any order.
     pub images: Vec<Image>,
 }
@@ -100,6 +105,50 @@ fn union(pipeline: &Pipeline) -> BTreeSet<String> {
         all.extend(own.into_iter().filter(|pattern| !pattern.starts_with('!')));
     }
     all
+}
+
+/// The script that commits changed state files on top of the branch `$BRANCH`, while others push, too. Git takes the
+/// token from a variable, so it is on no command line.
+fn commit_state(pipeline: &Pipeline, user: &str, variable: &str, remote: &str) -> String {
+    let below = |dir: &str| match pipeline.state.as_str() {
+        "" | "." => dir.to_owned(),
+        state => format!("{}/{dir}", state.trim_end_matches('/')),
+    };
+    format!(
+        "set -eu\n\
+         files=$(git status --porcelain --untracked-files=all -- {images} {bases} | cut -c4-)\n\
+         [ -n \"$files\" ] || exit 0\n\
+         saved=$(mktemp)\n\
+         tar -cf \"$saved\" $files\n\
+         remote() {{\n\
+         \x20 git -c credential.helper= -c 'credential.helper=!f() {{ echo username={user}; echo \"password=${variable}\"; }}; f' \"$@\"\n\
+         }}\n\
+         for try in 1 2 3 4 5 6 7 8; do\n\
+         \x20 if remote fetch -q --depth=1 {remote} \"$BRANCH\" && git checkout -q --force --detach FETCH_HEAD; then\n\
+         \x20   tar -xf \"$saved\"\n\
+         \x20   git add -- $files\n\
+         \x20   git diff --cached --quiet && exit 0\n\
+         \x20   git -c user.name='cooperage factory' -c user.email=factory@localhost commit -q -m 'State of the image factory [skip ci]'\n\
+         \x20   remote push -q {remote} \"HEAD:refs/heads/$BRANCH\" && exit 0\n\
+         \x20 fi\n\
+         \x20 sleep \"$(($$ % 3 + try))\"\n\
+         done\n\
+         echo 'the state files could not be pushed' >&2\n\
+         exit 1\n",
+        images = quoted(&below("images")),
+        bases = quoted(&below("base-images")),
+    )
+}
+
+/// Registries asked for new base images, and what is due rebuilt.
+fn rebuild(pipeline: &Pipeline, attest: bool) -> String {
+    let file = quoted(&pipeline.file);
+    let attest = if attest { " --attest" } else { "" };
+    format!(
+        "cooperage factory discover --file {file}\n\
+         cooperage factory check-bases --file {file}\n\
+         cooperage factory rebuild --eligible{attest} --file {file}\n"
+    )
 }
 
 /// A word of a shell.

@@ -48,6 +48,8 @@ pub struct Commit {
     pub committer: Option<Person>,
     /// Adds the committer's `Signed-off-by`.
     pub sign_off: bool,
+    /// Options that the remote is given with the push, such as GitLab's `merge_request.create`.
+    pub push_options: Vec<String>,
 }
 
 /// A file's new content; `None` removes it.
@@ -76,6 +78,8 @@ pub struct Published {
     pub outcome: Outcome,
     /// How many attempts it took.
     pub attempts: u32,
+    /// What the remote said to the push, line by line.
+    pub said: Vec<String>,
 }
 
 /// Whether something was pushed.
@@ -220,7 +224,7 @@ impl Repository {
             if cancelled() {
                 return Err(Error::Cancelled);
             }
-            let published = |commit, outcome| Ok(Published { commit, outcome, attempts: attempt });
+            let published = |commit, outcome| Ok(Published { commit, outcome, attempts: attempt, said: Vec::new() });
             let tip = match self.fetch(&commit.branch) {
                 Err(Error::Failed { message, .. }) if passing(&message) && attempt < retry.attempts => {
                     pause(retry, attempt);
@@ -252,10 +256,17 @@ impl Repository {
             let refspec = format!("{}{new}:refs/heads/{target}", if lease.is_some() { "+" } else { "" });
             let mut arguments = vec!["push", "--porcelain", "--no-verify"];
             arguments.extend(lease.as_deref());
+            let options: Vec<String> = commit
+                .push_options
+                .iter()
+                .map(|option| format!("--push-option={}", option.replace('\n', " ")))
+                .collect();
+            arguments.extend(options.iter().map(String::as_str));
             arguments.extend([self.git.url(), &refspec]);
             let output = self.git.run(&self.dir, &arguments, &[], &[])?;
             if output.success {
-                return published(new, Outcome::Pushed);
+                let said = remote_lines(&output.stderr).map(str::to_owned).collect();
+                return Ok(Published { commit: new, outcome: Outcome::Pushed, attempts: attempt, said });
             }
             self.verdict(target, &arguments, &output)?;
             ours = Some(new);
@@ -402,11 +413,14 @@ impl Repository {
         if RACES.iter().any(|race| reason.contains(race) || output.stderr.contains(race)) {
             return Ok(());
         }
-        let remote_says: Vec<&str> =
-            output.stderr.lines().filter_map(|line| line.strip_prefix("remote: ")).map(str::trim).collect();
-        let reason = std::iter::once(reason).chain(remote_says).collect::<Vec<_>>().join("; ");
+        let reason = std::iter::once(reason).chain(remote_lines(&output.stderr)).collect::<Vec<_>>().join("; ");
         Err(Error::Refused { remote: self.git.url().into(), branch: branch.into(), reason: self.git.redact(&reason) })
     }
+}
+
+/// What the remote said.
+fn remote_lines(stderr: &str) -> impl Iterator<Item = &str> {
+    stderr.lines().filter_map(|line| line.strip_prefix("remote:")).map(str::trim).filter(|line| !line.is_empty())
 }
 
 /// Whether an error of the network may be gone at the next attempt.

@@ -26,6 +26,8 @@ fn pipeline() -> Pipeline {
         file: "images.yaml".into(),
         branches: vec!["main".into()],
         tags: vec!["v*".into()],
+        schedule: None,
+        state: String::new(),
         images: vec![api, other, image("base", &[], &["base/**"]), image("web", &[], &["web/**", "!web/*.md"])],
     }
 }
@@ -163,7 +165,7 @@ fn a_workflow_of_github() {
 
 #[test]
 fn a_pipeline_of_gitlab() {
-    let text = gitlab::synth(&pipeline(), &gitlab::Options { image: "cooperage:1".into() });
+    let text = gitlab::synth(&pipeline(), &gitlab::Options { image: "cooperage:1".into(), attest: true });
     let all = read(&text).remove(0);
     assert_eq!(all["stages"], json!(["images", "images-2"]));
     let api = &all["build:api"];
@@ -174,4 +176,79 @@ fn a_pipeline_of_gitlab() {
         let ended = Command::new("bash").args(["-n", "-c", script]).status().expect("bash");
         assert!(ended.success(), "{script}");
     }
+}
+
+/// Jobs that keep the state beside each other: each file arrives, and the token is on no command line.
+#[test]
+fn by_the_clock() {
+    let pipeline = || Pipeline {
+        schedule: Some("23 4 * * *".into()),
+        state: "deploy".into(),
+        file: "deploy/images.yaml".into(),
+        ..pipeline()
+    };
+    let hub = read(&github::synth(&pipeline(), &options())).remove(0);
+    assert_eq!(hub["on"]["schedule"], json!([{ "cron": "23 4 * * *" }]));
+    let job = &hub["jobs"]["rebuild"];
+    assert_eq!(job["if"], "github.event_name == 'schedule'");
+    assert_eq!(hub["jobs"]["changes"]["if"], "github.event_name != 'schedule'");
+    assert!(hub["jobs"]["build-2"]["if"].as_str().expect("a condition").contains("needs.changes.result == 'success'"));
+    let script = |job: &Value, name: &str| {
+        let steps = job["steps"].as_array().expect("steps");
+        let step = steps.iter().find(|step| step["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+        (step["run"].as_str().expect("a script").to_owned(), step["env"].clone())
+    };
+    let (rebuild, env) = script(job, "Rebuild what is due");
+    assert!(
+        rebuild.contains("check-bases --file deploy/images.yaml\n") && rebuild.contains("rebuild --eligible --attest")
+    );
+    assert_eq!(env["NPM_TOKEN"], "${{ secrets.NPM_TOKEN }}");
+    let (keep, _) = script(job, "Keep the state");
+    assert_eq!(keep, script(&hub["jobs"]["build"], "Keep the state").0);
+
+    let lab =
+        read(&gitlab::synth(&pipeline(), &gitlab::Options { image: "cooperage:1".into(), attest: true })).remove(0);
+    assert_eq!(lab["rebuild"]["rules"], json!([{ "if": "$CI_PIPELINE_SOURCE == \"schedule\"" }]));
+    assert!(!lab["build:api"]["rules"].to_string().contains("schedule"), "{}", lab["build:api"]["rules"]);
+    for job in ["rebuild", "build:api"] {
+        for script in lab[job]["script"].as_array().expect("scripts").iter().filter_map(Value::as_str) {
+            assert!(Command::new("sh").args(["-n", "-c", script]).status().expect("sh").success(), "{script}");
+        }
+    }
+
+    // Four jobs at once, each with another file, while the branch moves.
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    git(dir, &["init", "-q", "-b", "main", "seed"]);
+    commit(&dir.join("seed"), &["deploy/images/job0.yaml", "README.md"]);
+    git(dir, &["clone", "-q", "--bare", "seed", "origin.git"]);
+    std::thread::scope(|scope| {
+        for i in 0..4 {
+            let keep = &keep;
+            scope.spawn(move || {
+                let name = format!("job{i}");
+                git(dir, &["clone", "-q", "--depth=1", &format!("file://{}/origin.git", dir.display()), &name]);
+                let top = dir.join(&name);
+                let file = top.join(format!("deploy/images/{name}.yaml"));
+                std::fs::write(&file, format!("name: {name}\n")).expect("it is written");
+                std::fs::write(top.join("README.md"), "built here").expect("it is written");
+                let ended = Command::new("sh")
+                    .args(["-c", keep])
+                    .current_dir(&top)
+                    .envs([("BRANCH", "main"), ("GITHUB_TOKEN", "s3cret"), ("GIT_CONFIG_GLOBAL", "/dev/null")])
+                    .output()
+                    .expect("sh");
+                assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+                // Nothing changed since: nothing is pushed.
+                let again = Command::new("sh").args(["-c", keep]).current_dir(&top).env("BRANCH", "main").status();
+                assert!(again.expect("sh").success());
+            });
+        }
+    });
+    let origin = dir.join("origin.git");
+    for i in 0..4 {
+        assert_eq!(git(&origin, &["show", &format!("main:deploy/images/job{i}.yaml")]), format!("name: job{i}"));
+    }
+    assert_eq!(git(&origin, &["show", "main:README.md"]), "x", "state files alone");
+    assert_eq!(git(&origin, &["rev-list", "--count", "main"]), "5");
 }

@@ -68,6 +68,7 @@ fn commit(message: &str) -> Commit {
         author: Person::parse("Image Bot <bot@example.org>").expect("a person"),
         committer: None,
         sign_off: false,
+        push_options: vec![],
     }
 }
 
@@ -204,7 +205,7 @@ fn an_edit_is_applied_to_what_others_pushed() {
         repository.publish(&commit("x"), Retry::default(), &|| false, |_| Ok::<_, Error>(changes.clone()))
     };
     let same = once(put("run.sh", "other\n+mine\r\n")).expect("nothing to do");
-    assert_eq!(same, Published { commit: done.commit, outcome: Outcome::Unchanged, attempts: 1 });
+    assert_eq!(same, Published { commit: done.commit, outcome: Outcome::Unchanged, attempts: 1, said: vec![] });
     let more = [put("new/dir/file", "new"), vec![Change { path: "b.txt".into(), content: None }]].concat();
     assert_eq!(once(more).expect("it is pushed").outcome, Outcome::Pushed);
     let tip = repository.fetch("main").expect("a tip");

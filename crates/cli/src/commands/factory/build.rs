@@ -2,23 +2,22 @@
 use std::path::PathBuf;
 
 use build::request::{CacheBackend, CacheTarget};
-use build::source::http::HttpClient;
 use build::{Engine, EngineOptions};
 use factory::Graph;
 use factory::due::due;
 use factory::enrol::Image;
-use factory::pipeline::{self, Factory, Failure, Options, Outcome};
-use factory::runs::{RunStatus, Runs, RunsError, StepRecord};
+use factory::pipeline::{self, Failure, Options};
+use factory::runs::{RunStatus, Runs};
 use factory::source::Sources;
 use gitops::tags::Event;
 
-use super::{FileArgs, Place, short, table};
+use super::batch::{self, Batch};
+use super::{FileArgs, Place};
 use crate::app::Context;
 use crate::args::build::{PlaceArgs, RegistryFlags};
 use crate::args::cache;
-use crate::config::{Flags, Settings};
+use crate::config::Settings;
 use crate::error::{CliError, Result};
-use crate::progress::{Mode, Reporter};
 
 /// Build images.
 #[derive(Debug, clap::Args)]
@@ -56,6 +55,11 @@ pub(crate) struct BuildArgs {
     /// Take up the last run of the image where it failed or was interrupted
     #[arg(long, conflicts_with_all = ["tag", "bump", "local", "platform"])]
     resume: bool,
+    /// How many images are built at once; what others are made from comes first all the same
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
+    #[command(flatten)]
+    publish: PublishArgs,
     #[command(flatten)]
     pub(crate) more: MoreArgs,
 }
@@ -69,11 +73,27 @@ pub(crate) struct RebuildArgs {
     /// Rebuild no more than this many
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
+    /// How many images are rebuilt at once; what others are made from comes first all the same
+    #[arg(long, short, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    publish: PublishArgs,
+    #[command(flatten)]
     pub(crate) more: MoreArgs,
+}
+
+/// What becomes of images that are published.
+#[derive(Debug, clap::Args)]
+struct PublishArgs {
+    /// Open pull requests for manifests where images.yaml says nothing of it, in the place of pushes
+    #[arg(long)]
+    pull_request: bool,
+    /// Attach an SBOM and provenance to images for which images.yaml asks for none
+    #[arg(long)]
+    attest: bool,
 }
 
 /// What builds share.
@@ -81,25 +101,25 @@ pub(crate) struct RebuildArgs {
 pub(crate) struct MoreArgs {
     /// Build the files of this checkout as they are, in the place of a clone of its repository
     #[arg(long, value_name = "DIR")]
-    checkout: Vec<PathBuf>,
+    pub(super) checkout: Vec<PathBuf>,
     /// auto, tty, plain or quiet
     #[arg(long, value_name = "MODE")]
-    progress: Option<String>,
+    pub(super) progress: Option<String>,
     /// Take steps from an external cache, as cooperage build does
     #[arg(long, value_name = "SPEC")]
     cache_from: Vec<String>,
     /// Write steps to an external cache when the image is pushed, as cooperage build does
     #[arg(long, value_name = "SPEC")]
     cache_to: Vec<String>,
-    /// The vulnerability database (default: COOPERAGE_SCAN_DB)
-    #[arg(long, value_name = "FILE")]
-    scan_db: Option<PathBuf>,
+    /// The vulnerability database, a file or its directory (default: scan/osv.db in the store) [env: COOPERAGE_SCAN_DB]
+    #[arg(long, value_name = "PATH")]
+    pub(super) scan_db: Option<PathBuf>,
     #[command(flatten)]
     pub(super) file: FileArgs,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
     #[command(flatten)]
-    registries: RegistryFlags,
+    pub(super) registries: RegistryFlags,
 }
 
 pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
@@ -145,6 +165,8 @@ pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
         platforms: args.platform.clone(),
         scan_only: args.scan_only,
         force: args.force,
+        pull_request: args.publish.pull_request,
+        attest: args.publish.attest,
         trigger: if args.changed.is_some() { "changed" } else { "manual" }.into(),
         by: who(context),
         ..Options::default()
@@ -152,14 +174,15 @@ pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
     if args.dry_run {
         return dry_run(&images, context);
     }
-    all(
-        &place,
-        &images,
-        args.resume,
-        &args.more,
-        context,
-        ("build", &|factory, image, run| pipeline::run(factory, image, &options, run)),
-    )
+    let batch = Batch {
+        images: &images,
+        graph: Some(&graph),
+        jobs: usize::from(args.jobs),
+        resume: args.resume,
+        verb: "build",
+        work: &|factory, image, run| pipeline::run(factory, image, &options, run),
+    };
+    batch::run(&place, &batch, &args.more, context)
 }
 
 /// The images that a change touches.
@@ -208,15 +231,23 @@ pub(super) fn rebuild(args: &RebuildArgs, context: &Context<'_>) -> Result<()> {
     if args.dry_run {
         return dry_run(&images, context);
     }
-    let options = Options { trigger: "base".into(), by: who(context), ..Options::default() };
-    all(
-        &place,
-        &images,
-        false,
-        &args.more,
-        context,
-        ("build", &|factory, image, run| pipeline::run(factory, image, &options, run)),
-    )
+    let options = Options {
+        pull_request: args.publish.pull_request,
+        attest: args.publish.attest,
+        trigger: "base".into(),
+        by: who(context),
+        ..Options::default()
+    };
+    let graph = Graph::new(&place.enrolment, &state);
+    let batch = Batch {
+        images: &images,
+        graph: Some(&graph),
+        jobs: usize::from(args.jobs),
+        resume: false,
+        verb: "build",
+        work: &|factory, image, run| pipeline::run(factory, image, &options, run),
+    };
+    batch::run(&place, &batch, &args.more, context)
 }
 
 fn dry_run(images: &[&Image], context: &Context<'_>) -> Result<()> {
@@ -232,109 +263,8 @@ fn dry_run(images: &[&Image], context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What is done with one image: a new run, or the one that is taken up again.
-type Work<'w> = &'w dyn Fn(&Factory<'_>, &Image, Option<i64>) -> std::result::Result<Outcome, RunsError>;
-
-pub(super) fn all(
-    place: &Place,
-    images: &[&Image],
-    resume: bool,
-    more: &MoreArgs,
-    context: &Context<'_>,
-    (verb, work): (&str, Work<'_>),
-) -> Result<()> {
-    let flags = Flags {
-        place: Some(&more.place),
-        registries: Some(&more.registries),
-        progress: more.progress.as_deref(),
-        config: context.config.clone(),
-    };
-    let settings = Settings::load(&flags, context.env)?;
-    let runs = Runs::open(&settings.root.value).map_err(|e| CliError::failed(e.to_string()))?;
-    let client = crate::commands::client(&settings, context.env)?;
-    let stop = client.clone();
-    let _registration = context.cancel.on_cancel(move || stop.cancel());
-    let engine = open(&settings, context)?;
-    let checkouts: Vec<PathBuf> = more.checkout.iter().map(|dir| context.env.path(dir)).collect();
-    let cancelled = || context.cancel.is_cancelled();
-    let temp = settings.root.value.join("factory/work");
-    let sources = Sources::new(&context.env.vars, &temp, &cancelled, &checkouts);
-    let (cache_from, cache_to) = caches(more, context)?;
-    let event = event(context)?;
-    let http = {
-        let options = crate::commands::client_options(&settings, context.env);
-        HttpClient::new(&options.trust, &options.proxy, concat!("cooperage/", env!("CARGO_PKG_VERSION")))
-            .map_err(|e| CliError::usage("webhooks cannot be reached with these settings").caused_by(&e))?
-    };
-    let post = |url: &str, body: &serde_json::Value| http.post_json(url, body);
-    let signing_key = |named: Option<&str>| signing_key(named, place, &settings, context);
-    let scan_database = match &more.scan_db {
-        Some(path) => Some(context.env.path(path)),
-        None => context.env.get("COOPERAGE_SCAN_DB").filter(|path| !path.is_empty()).map(|path| context.env.path(path)),
-    };
-    let mode = Mode::choose(&settings.progress.value, false, context.env)?;
-    let progress = |image: &Image, step: &StepRecord| {
-        let took = step.took.map_or(String::new(), |ms| format!(" {}.{}s", ms / 1000, ms % 1000 / 100));
-        let why = if step.message.is_empty() { String::new() } else { format!(": {}", step.message) };
-        context.ui.note(&format!("{} {} {}{took}{why}", image.name, step.name, step.status.name()));
-    };
-    let mut outcomes: Vec<(&Image, Outcome)> = Vec::new();
-    for image in images {
-        let taken_up = if resume { Some(unfinished(&runs, place, image, verb, context)?) } else { None };
-        let (reporter, events) = Reporter::start(mode, context.ui.colour, Box::new(std::io::stderr()));
-        let factory = Factory {
-            enrolment: &place.enrolment,
-            state_dir: &place.state_dir,
-            engine: &engine,
-            client: &client,
-            runs: &runs,
-            sources: &sources,
-            env: &context.env.vars,
-            cancel: context.cancel,
-            events,
-            progress: &progress,
-            proxy: Default::default(),
-            parallelism: settings.parallelism.value,
-            cache_from: cache_from.clone(),
-            cache_to: cache_to.clone(),
-            event: event.clone(),
-            clock: &super::now,
-            scan_database: scan_database.clone(),
-            signing_key: &signing_key,
-            post: &post,
-            builder: builder(context),
-            checkpoint: &|step, moment| checkpoint(step, moment, context),
-        };
-        let outcome = work(&factory, image, taken_up);
-        drop(factory);
-        reporter.finish();
-        let mut outcome = outcome.map_err(|e| CliError::failed(e.to_string()))?;
-        let failure = outcome.failure.take();
-        let run = outcome.run;
-        outcomes.push((image, outcome));
-        let Some((step, failure)) = failure else { continue };
-        summary(&outcomes, context)?;
-        if context.cancel.is_cancelled() {
-            return Err(CliError::interrupted());
-        }
-        // What comes next may be made from this one.
-        let mut error = match &failure.build {
-            Some(build) => crate::report::build_error(build, None, context),
-            None => CliError::failed(failure.message.clone()),
-        };
-        error.message = format!("{}: {step}: {}", image.name, error.message);
-        if failure.build.is_none() {
-            error.hints.extend(failure.hints);
-        }
-        return Err(error
-            .hint(format!("cooperage factory {verb} {} --resume goes on at this step (run {run})", image.name))
-            .hint(format!("cooperage factory logs {run} shows what was done")));
-    }
-    summary(&outcomes, context)
-}
-
 /// The external caches that were named; one that cannot be had here is left out with a word about it.
-fn caches(more: &MoreArgs, context: &Context<'_>) -> Result<(Vec<CacheBackend>, Vec<CacheTarget>)> {
+pub(super) fn caches(more: &MoreArgs, context: &Context<'_>) -> Result<(Vec<CacheBackend>, Vec<CacheTarget>)> {
     let wrong = |flag: &str, text: &str, why: String| CliError::usage(format!("--{flag} {text}: {why}"));
     let (mut from, mut to) = (Vec::new(), Vec::new());
     for text in &more.cache_from {
@@ -353,7 +283,7 @@ fn caches(more: &MoreArgs, context: &Context<'_>) -> Result<(Vec<CacheBackend>, 
 }
 
 /// What happened, where this is a job of GitHub Actions or GitLab CI.
-fn event(context: &Context<'_>) -> Result<Option<Event>> {
+pub(super) fn event(context: &Context<'_>) -> Result<Option<Event>> {
     let env = context.env;
     let get = |name: &str| env.get(name).unwrap_or_default();
     if get("GITHUB_ACTIONS") == "true"
@@ -391,7 +321,7 @@ fn event(context: &Context<'_>) -> Result<Option<Event>> {
 }
 
 /// The private key that `images.yaml` names (beside itself), else that of the settings.
-fn signing_key(
+pub(super) fn signing_key(
     named: Option<&str>,
     place: &Place,
     settings: &Settings,
@@ -410,7 +340,7 @@ fn signing_key(
 }
 
 /// The run of a CI system, as the builder in provenance.
-fn builder(context: &Context<'_>) -> String {
+pub(super) fn builder(context: &Context<'_>) -> String {
     let get = |name: &str| context.env.get(name).filter(|value| !value.is_empty());
     match (get("GITHUB_SERVER_URL"), get("GITHUB_REPOSITORY"), get("GITHUB_RUN_ID")) {
         (Some(server), Some(repository), Some(run)) => format!("{server}/{repository}/actions/runs/{run}"),
@@ -420,14 +350,14 @@ fn builder(context: &Context<'_>) -> String {
 
 /// Lets tests of debug builds end the process at a place of their choice, as a power cut would:
 /// `COOPERAGE_TEST_KILL=STEP:begin|done`.
-fn checkpoint(step: &str, moment: &str, context: &Context<'_>) {
+pub(super) fn checkpoint(step: &str, moment: &str, context: &Context<'_>) {
     if cfg!(debug_assertions) && context.env.get("COOPERAGE_TEST_KILL") == Some(&format!("{step}:{moment}")) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
 }
 
 /// The last run of an image, where it did not come to its end.
-fn unfinished(runs: &Runs, place: &Place, image: &Image, verb: &str, context: &Context<'_>) -> Result<i64> {
+pub(super) fn unfinished(runs: &Runs, place: &Place, image: &Image, verb: &str, context: &Context<'_>) -> Result<i64> {
     let file = place.enrolment.file.display().to_string();
     let list = runs.list(&file, Some(&image.name), 1).map_err(|e| CliError::failed(e.to_string()))?;
     let run = list.first().ok_or_else(|| CliError::usage(format!("{} has no run to take up", image.name)))?;
@@ -450,7 +380,7 @@ fn unfinished(runs: &Runs, place: &Place, image: &Image, verb: &str, context: &C
     }
 }
 
-fn open(settings: &Settings, context: &Context<'_>) -> Result<Engine> {
+pub(super) fn open(settings: &Settings, context: &Context<'_>) -> Result<Engine> {
     let launcher = sandbox::Launcher::of_this_program().map_err(|e| {
         CliError::io("find this program at", std::path::Path::new("/proc/self/exe"), &e).hint("is /proc mounted?")
     })?;
@@ -468,47 +398,4 @@ fn open(settings: &Settings, context: &Context<'_>) -> Result<Engine> {
         env: context.env.vars.clone(),
     })
     .map_err(|error| crate::report::build_error(&error, None, context))
-}
-
-/// The table at the end, and where GitHub wants one, the same in Markdown.
-fn summary(outcomes: &[(&Image, Outcome)], context: &Context<'_>) -> Result<()> {
-    let mut rows = vec![["IMAGE", "VERSION", "TAGS", "DIGEST", "SIZE", "RUN"].map(str::to_owned).to_vec()];
-    let mut markdown = String::from("| image | version | tags | digest | size |\n|---|---|---|---|---|\n");
-    for (image, outcome) in outcomes {
-        let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
-        let tags = if outcome.tags.is_empty() { "-".into() } else { outcome.tags.join(", ") };
-        let size = crate::progress::bytes(outcome.size);
-        rows.push(vec![
-            image.reference(),
-            or(&outcome.version),
-            tags.clone(),
-            outcome.digest.as_deref().map_or("-".into(), short),
-            size.clone(),
-            outcome.run.to_string(),
-        ]);
-        let (version, digest) = (or(&outcome.version), or(&outcome.digest));
-        markdown.push_str(&format!("| {} | {version} | {tags} | `{digest}` | {size} |\n", image.reference()));
-    }
-    if let Some(path) = context.env.get("GITHUB_STEP_SUMMARY") {
-        use std::io::Write;
-        let path = context.env.path(path);
-        let written = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-        written
-            .and_then(|mut file| file.write_all(markdown.as_bytes()))
-            .map_err(|e| CliError::io("write", &path, &e))?;
-    }
-    if let (Some(path), [(image, outcome)]) = (context.env.get("GITHUB_OUTPUT"), outcomes) {
-        use std::io::Write;
-        let (version, digest) = (outcome.version.as_deref(), outcome.digest.as_deref());
-        let text = format!(
-            "image={}\nversion={}\ndigest={}\n",
-            image.reference(),
-            version.unwrap_or_default(),
-            digest.unwrap_or_default()
-        );
-        let path = context.env.path(path);
-        let written = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-        written.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| CliError::io("write", &path, &e))?;
-    }
-    context.ui.out(&table(&rows))
 }

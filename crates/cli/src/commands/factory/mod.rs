@@ -1,5 +1,6 @@
 //! `cooperage factory`: images enrolled in one file, from Dockerfile to deployment.
 mod add;
+mod batch;
 mod build;
 mod check_bases;
 mod discover;

@@ -2,7 +2,8 @@
 use factory::pipeline::{self, Options, Rollback};
 use factory::runs::{RunStatus, Runs};
 
-use super::build::{MoreArgs, all, who};
+use super::batch::{self, Batch};
+use super::build::{MoreArgs, who};
 use super::{FileArgs, Place, state_error};
 use crate::app::Context;
 use crate::args::build::PlaceArgs;
@@ -47,14 +48,15 @@ pub(super) fn run(args: &RollbackArgs, context: &Context<'_>) -> Result<()> {
     let place = Place::open(&args.more.file, context)?;
     let image = place.image(&args.image)?;
     let wanted = Rollback { to: args.to.clone(), by: who(context), reason: args.reason.clone() };
-    all(
-        &place,
-        &[image],
-        args.resume,
-        &args.more,
-        context,
-        ("rollback", &|factory, image, run| pipeline::rollback(factory, image, &wanted, run)),
-    )?;
+    let batch = Batch {
+        images: &[image],
+        graph: None,
+        jobs: 1,
+        resume: args.resume,
+        verb: "rollback",
+        work: &|factory, image, run| pipeline::rollback(factory, image, &wanted, run),
+    };
+    batch::run(&place, &batch, &args.more, context)?;
     context.ui.note(&format!("{0} is held; cooperage factory release {0} ends that", image.name));
     Ok(())
 }

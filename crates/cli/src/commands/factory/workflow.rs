@@ -40,9 +40,6 @@ struct GithubArgs {
     /// The runner
     #[arg(long, value_name = "LABEL", default_value = "ubuntu-24.04")]
     runner: String,
-    /// Leave out the attestations of SBOM and provenance
-    #[arg(long)]
-    no_attest: bool,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -64,6 +61,13 @@ struct CommonArgs {
     /// A pattern of tags whose pushes are built
     #[arg(long, value_name = "PATTERN", default_value = "v*")]
     tags: Vec<String>,
+    /// Leave out SBOM and provenance, and on GitHub its attestations of them
+    #[arg(long)]
+    no_attest: bool,
+    /// When base images are checked and what is due is rebuilt (GitLab: whether; the time is set in the project's
+    /// pipeline schedules); none: never
+    #[arg(long, value_name = "CRON", default_value = "23 4 * * *")]
+    schedule: String,
     /// The file; - for standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -85,14 +89,14 @@ pub(super) fn run(args: &WorkflowArgs, context: &Context<'_>) -> Result<()> {
                 file: inside.map_or(".github/workflows/images.yml".into(), |file| file.display().to_string()),
                 action: args.action.clone(),
                 runner: args.runner.clone(),
-                attest: !args.no_attest,
+                attest: !args.common.no_attest,
             };
             put(&args.common, file.as_deref(), &github::synth(&pipeline, &options), "github", context)
         }
         WorkflowCommand::Gitlab(args) => {
             let (pipeline, top) = pipeline(&args.common, context)?;
             let file = target(&args.common, &top, ".gitlab/images.yml", context);
-            let options = gitlab::Options { image: args.runner.clone() };
+            let options = gitlab::Options { image: args.runner.clone(), attest: !args.common.no_attest };
             put(&args.common, file.as_deref(), &gitlab::synth(&pipeline, &options), "gitlab", context)
         }
     }
@@ -201,7 +205,22 @@ fn pipeline(args: &CommonArgs, context: &Context<'_>) -> Result<(Pipeline, PathB
     tags.retain(|tag| !tag.is_empty());
     let file = context.env.path(&place.enrolment.file);
     let file = file.strip_prefix(&top).unwrap_or(&file).display().to_string();
-    Ok((Pipeline { file, branches, tags, images }, top))
+    let schedule = Some(args.schedule.clone()).filter(|cron| !cron.is_empty() && cron != "none");
+    if let Some(cron) = schedule.as_ref().filter(|cron| cron.split_whitespace().count() != 5) {
+        return Err(CliError::usage(format!("--schedule {cron:?} is no time in cron's form"))
+            .hint("write five fields, such as \"23 4 * * *\", or none"));
+    }
+    let state = context.env.path(place.state_dir.root());
+    let inside = state.strip_prefix(&top).map(|state| state.display().to_string());
+    let state = match (inside, &schedule) {
+        (Ok(state), _) => state,
+        (Err(_), None) => String::new(),
+        (Err(_), Some(_)) => {
+            return Err(CliError::usage(format!("the state files in {} are not in the repository", state.display()))
+                .hint("a job by the clock knows what was built by them; leave it out with --schedule none"));
+        }
+    };
+    Ok((Pipeline { file, branches, tags, schedule, state, images }, top))
 }
 
 /// What is given, else the context's directory and the Dockerfile; none where that is everything.

@@ -3,7 +3,7 @@ mod db;
 mod external;
 mod policy;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use ::scan::report::{self, Format, Options, Scanner};
@@ -38,6 +38,11 @@ Exit codes:
   1  the scan failed
   2  wrong usage or input; no database, or one that is too old
   3  something that --fail-on names was found";
+
+/// The database's file: what was asked for, else the variable, else the one in the store.
+pub(crate) fn database(flag: Option<&Path>, settings: &Settings, context: &Context<'_>) -> PathBuf {
+    db::path(flag, settings, context)
+}
 
 /// Find known vulnerabilities of the packages in an image.
 #[derive(Debug, Args)]
