@@ -173,12 +173,29 @@ impl Destination {
             for (path, node) in &selected.below {
                 self.put(selection, node, target.join(path), true)?;
             }
+            if !selection.parents && !self.fixed_time {
+                self.touch(&target, selected.node.entry.mtime)?;
+            }
             return Ok(());
         }
         if self.lookup(&target)?.is_some_and(|n| n.is_dir()) {
             target.push(&selected.name);
         }
         self.put(selection, &selected.node, target, false)
+    }
+
+    /// Gives a directory the time of the one whose content it got, whether it was there before or not.
+    fn touch(&mut self, path: &Path, time: Time) -> Result<()> {
+        if path.as_os_str().is_empty() {
+            // The root is in no layer.
+            return Ok(());
+        }
+        let Some(node) = self.lookup(path)?.filter(|node| node.is_dir() && node.entry.mtime != time) else {
+            return Ok(());
+        };
+        let entry = Entry { path: path.to_owned(), mtime: time, ..node.entry };
+        self.placed.insert(path.to_owned(), Placed { entry, content: None, inode: None });
+        Ok(())
     }
 
     /// Unpacks an archive (as a tree) into a directory. Symlinks that are there already lead inside that directory:

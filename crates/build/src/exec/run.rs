@@ -438,6 +438,11 @@ impl Executor<'_> {
             // Another starting point is another cache.
             name = format!("{name}-{}", oci::Digest::sha256(format!("{from:?}{}", mount.source).as_bytes()).short());
         }
+        if mount.uid.or(mount.gid).or(mount.mode).is_some() {
+            // And so is another owner or mode: a step that asks for them must find them.
+            let (uid, gid, mode) = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0), mount.mode.unwrap_or(0o755));
+            name = format!("{name}-{uid}.{gid}.{mode:o}");
+        }
         name
     }
 
