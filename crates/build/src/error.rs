@@ -96,6 +96,13 @@ impl BuildError {
         self
     }
 
+    /// Marks the place in the Dockerfile, whatever was marked before.
+    #[must_use]
+    pub(crate) fn moved_to(mut self, span: Span) -> Self {
+        self.0.span = Some(span);
+        self
+    }
+
     /// Adds what the user can do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

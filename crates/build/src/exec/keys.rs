@@ -310,6 +310,20 @@ impl Executor<'_> {
         copy: &CopyOp,
         line: Option<VertexId>,
     ) -> Result<Arc<Selection>> {
+        let op = &self.plan.stages[place.0].ops[place.1];
+        self.item_files(place, item, copy, line).map_err(|e| match &op.trigger {
+            Some(trigger) => e.context(format!("ONBUILD trigger {trigger:?}")),
+            None => e,
+        })
+    }
+
+    fn item_files(
+        &self,
+        place: (usize, usize, usize),
+        item: &CopyItem,
+        copy: &CopyOp,
+        line: Option<VertexId>,
+    ) -> Result<Arc<Selection>> {
         match item {
             CopyItem::Tree { from, source, parents, span, .. } => {
                 let wanted = Wanted { source, parents: parents.as_deref(), exclude: &copy.exclude };

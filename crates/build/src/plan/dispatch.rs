@@ -162,7 +162,7 @@ impl StageState {
 
     pub(super) fn push_op(&mut self, name: String, span: Span, kind: OpKind, created_by: String) {
         self.config.history.push(history::entry(created_by, true));
-        self.ops.push(Op { name, span, history: self.config.history.len() - 1, kind });
+        self.ops.push(Op { name, span, trigger: None, history: self.config.history.len() - 1, kind });
     }
 
     fn note(&mut self, created_by: String) {
@@ -226,7 +226,13 @@ impl Planner<'_> {
                     .at(stage.span)
             })?;
             for instruction in &instructions {
-                self.instruction(state, instruction, index, true).map_err(|e| e.at(stage.span))?;
+                let before = state.ops.len();
+                // Places in the trigger's text are none in this Dockerfile.
+                self.instruction(state, instruction, index, true)
+                    .map_err(|e| e.context(format!("ONBUILD trigger {trigger:?}")).moved_to(stage.span))?;
+                for op in &mut state.ops[before..] {
+                    op.triggered(trigger, stage.span);
+                }
             }
         }
         for instruction in &stage.instructions {

@@ -23,9 +23,33 @@ pub(crate) struct Op {
     pub(crate) name: String,
     /// Where the instruction stands; of an ONBUILD trigger, where its `FROM` stands.
     pub(crate) span: Span,
+    /// The ONBUILD trigger that it comes from.
+    pub(crate) trigger: Option<String>,
     /// The place of its entry in the config's history.
     pub(crate) history: usize,
     pub(crate) kind: OpKind,
+}
+
+impl Op {
+    /// Says that it comes from an ONBUILD trigger; all of it then stands where the stage begins.
+    pub(crate) fn triggered(&mut self, trigger: &str, place: Span) {
+        self.span = place;
+        self.trigger = Some(trigger.to_owned());
+        match &mut self.kind {
+            OpKind::Run(run) => run.mounts.iter_mut().for_each(|mount| mount.span = place),
+            OpKind::Copy(copy) => {
+                for item in &mut copy.items {
+                    match item {
+                        CopyItem::Tree { span, .. } | CopyItem::Http { span, .. } | CopyItem::Git { span, .. } => {
+                            *span = place;
+                        }
+                        CopyItem::Inline { .. } => {}
+                    }
+                }
+            }
+            OpKind::Mkdir { .. } => {}
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -379,6 +379,30 @@ fn onbuild_onbuild() {
 }
 
 #[test]
+fn a_trigger_that_fails_is_shown_where_it_is_used() {
+    let text = "FROM scratch AS base\nONBUILD COPY missing /\nFROM base\nENV A=b\n";
+    insta::assert_snapshot!(Case::dockerfile(text).build("."), @r#"
+    exit 1
+    error: ONBUILD trigger "COPY missing /": "/missing" not found in the build context
+     --> Dockerfile:3:1
+      |
+    3 | FROM base
+      | ^^^^^^^^^
+      |
+      = help: paths are relative to the root of the source; a file that .dockerignore excludes does not exist
+    "#);
+    let text = "FROM scratch AS base\nONBUILD ENV A=${B:?needed}\n\nFROM base AS last\n";
+    insta::assert_snapshot!(Case::dockerfile(text).build("."), @r#"
+    exit 1
+    error: ONBUILD trigger "ENV A=${B:?needed}": cannot expand "${B:?needed}": B: needed
+     --> Dockerfile:4:1
+      |
+    4 | FROM base AS last
+      | ^^^^^^^^^^^^^^^^^
+    "#);
+}
+
+#[test]
 fn a_shell_that_is_no_json() {
     insta::assert_snapshot!(Case::dockerfile("FROM scratch\nSHELL /bin/bash -c\n").build("."), @r#"
     exit 1
