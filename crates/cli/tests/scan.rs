@@ -1,5 +1,8 @@
 //! `cooperage scan`: a real Debian with Python's packages against records of OSV; what the policy, rules and OpenVEX
 //! make of it; another scanner in the place of ours.
+#[path = "scan/database.rs"]
+mod database;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

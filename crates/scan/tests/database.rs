@@ -40,7 +40,7 @@ fn inventory(os: Option<(&str, &str)>, packages: Vec<Package>) -> Inventory {
     };
     Inventory {
         packages: components.collect(),
-        image: ImageFacts { name: "test".into(), digest: None, config: digest, platform: oci::Platform::host() },
+        image: ImageFacts { name: "test".into(), digest: None, config: Some(digest), platform: None },
         os,
         layers: vec![layer("ADD rootfs.tar /"), layer("RUN install")],
         files: Vec::new(),
@@ -428,10 +428,14 @@ fn zip(members: &[(&str, &[u8])], wide: bool) -> Vec<u8> {
     let (mut out, mut directory) = (Vec::new(), Vec::new());
     for (name, content) in members {
         let offset = u32::try_from(out.len()).unwrap();
+        let mut crc = flate2::Crc::new();
+        crc.update(content);
+        let crc = crc.sum().to_le_bytes();
         let sizes: Vec<u8> = [content.len() as u32; 2].iter().flat_map(|n| n.to_le_bytes()).collect();
         let lengths = [name.len() as u16, 0].iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
-        out.extend([&b"PK\x03\x04"[..], &[0; 14], &sizes, &lengths, name.as_bytes(), content].concat());
-        directory.extend([&b"PK\x01\x02"[..], &[0; 16], &sizes, &lengths, &[0; 10], &offset.to_le_bytes()].concat());
+        out.extend([&b"PK\x03\x04"[..], &[0; 10], &crc, &sizes, &lengths, name.as_bytes(), content].concat());
+        directory
+            .extend([&b"PK\x01\x02"[..], &[0; 12], &crc, &sizes, &lengths, &[0; 10], &offset.to_le_bytes()].concat());
         directory.extend(name.as_bytes());
     }
     let (start, length, count) = (out.len() as u64, directory.len() as u64, members.len() as u64);
@@ -490,6 +494,13 @@ fn archives_good_and_bad() {
     lost[0] = b'x';
     let (_, report) = attempt(&lost, "npm").unwrap();
     assert_eq!(report.warnings, ["GHSA-1.json: it is not where the archive's directory says"]);
+    // One that still reads well, but is not what was packed.
+    let mut changed = zip(&[("GHSA-1.json", record), ("GHSA-2.json", record)], false);
+    let at = changed.windows(6).position(|window| window == b"GHSA-1").unwrap() + "GHSA-1.json".len();
+    let id = changed[at..].windows(6).position(|window| window == b"GHSA-1").unwrap();
+    changed[at + id + 5] = b'7';
+    let (_, report) = attempt(&changed, "npm").unwrap();
+    assert_eq!(report.warnings, ["GHSA-1.json: it is damaged: its checksum is another"]);
     let left: Vec<String> = std::fs::read_dir(place.0.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())

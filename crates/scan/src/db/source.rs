@@ -8,6 +8,7 @@ use crate::osv::MAX_RECORD;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Records to build a database of.
 #[derive(Debug, Clone)]
@@ -39,6 +40,35 @@ pub(super) fn read(source: &Source, sink: &mut Sink<'_>) -> Result<(), DbError> 
         return sink(&name(&source.path), file(&source.path));
     }
     archive(&source.path, "", sink)
+}
+
+impl Source {
+    /// When the newest file of it was changed; none where it cannot be read. The time of a directory says nothing: a
+    /// record deep in it may be newer.
+    #[must_use]
+    pub fn modified(&self) -> Option<SystemTime> {
+        newest(&self.path, 0)
+    }
+}
+
+fn newest(path: &Path, depth: usize) -> Option<SystemTime> {
+    let meta = std::fs::metadata(path).ok()?;
+    if !meta.is_dir() {
+        return meta.modified().ok();
+    }
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    let entries = std::fs::read_dir(path).ok()?.filter_map(Result::ok);
+    let wanted = entries.filter(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        entry.file_type().is_ok_and(|kind| match kind.is_dir() {
+            true => depth > 0 || !name.starts_with('.'),
+            false => kind.is_file() && (name.ends_with(".json") || name.ends_with(".zip")),
+        })
+    });
+    wanted.filter_map(|entry| newest(&entry.path(), depth + 1)).max()
 }
 
 fn name(path: &Path) -> String {

@@ -66,6 +66,7 @@ pub struct Member {
     /// Its name.
     pub name: String,
     method: u16,
+    crc: u32,
     packed: u64,
     offset: u64,
 }
@@ -174,6 +175,7 @@ impl<'a, S: ReadAt> Zip<'a, S> {
         Ok(Some(Member {
             name: String::from_utf8_lossy(&rest[..lengths[0]]).into_owned(),
             method: u16::try_from(number(&head, 10, 2)).unwrap_or(u16::MAX),
+            crc: u32::try_from(number(&head, 16, 4)).unwrap_or(0),
             packed,
             offset,
         }))
@@ -202,6 +204,11 @@ impl<'a, S: ReadAt> Zip<'a, S> {
         read.map_err(|error| format!("it cannot be inflated: {error}"))?;
         if out.len() as u64 > limit {
             return Err(format!("it has more than {limit} bytes"));
+        }
+        let mut crc = flate2::Crc::new();
+        crc.update(&out);
+        if crc.sum() != member.crc {
+            return Err("it is damaged: its checksum is another".into());
         }
         Ok(out)
     }

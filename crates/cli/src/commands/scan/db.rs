@@ -1,4 +1,5 @@
 //! `cooperage scan db`: builds the offline database of vulnerabilities from OSV's exports, and says what is in it.
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -148,11 +149,14 @@ fn update(args: &UpdateArgs, context: &Context<'_>) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
     let all = plan(args, context)?;
     std::fs::create_dir_all(&directory).map_err(|error| CliError::io("cannot create", &directory, &error))?;
+    let _lock = alone(&directory, context)?;
+    let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(&directory);
+    let scratch = scratch.map_err(|error| CliError::io("cannot write in", &directory, &error))?;
     let mut loader = Loader {
         context,
         client: None,
         settings: &settings,
-        scratch: &directory,
+        scratch: scratch.path(),
         before: Database::open(&path).ok().map(|database| database.info().clone()).unwrap_or_default(),
         kept: Vec::new(),
     };
@@ -171,6 +175,36 @@ fn update(args: &UpdateArgs, context: &Context<'_>) -> Result<()> {
         context.ui.warn(&format!("left out: {more} more"));
     }
     context.ui.out(&summary(&path, &report.info))
+}
+
+/// What an update writes beside the database has names that begin like this.
+const SCRATCH: &str = ".osv-";
+
+/// Waits until no other update is at work in this directory, and removes what killed ones left. The lock is the
+/// directory's own: none where its file system has no locks.
+fn alone(directory: &Path, context: &Context<'_>) -> Result<Option<File>> {
+    let lock = File::open(directory).map_err(|error| CliError::io("cannot read", directory, &error))?;
+    let mut told = false;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(_)) => return Ok(None),
+            Err(TryLockError::WouldBlock) if context.cancel.is_cancelled() => return Err(CliError::interrupted()),
+            Err(TryLockError::WouldBlock) => {
+                if !told {
+                    context.ui.note("waiting for another update to end");
+                }
+                told = true;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(SCRATCH)) {
+        // What cannot be removed stays; it is in nobody's way.
+        let _ = std::fs::remove_dir_all(entry.path());
+    }
+    Ok(Some(lock))
 }
 
 fn summary(path: &Path, info: &Info) -> String {
@@ -259,7 +293,7 @@ impl Loader<'_> {
             sources.push(match from {
                 From::File(source) => {
                     same = false;
-                    let modified = std::fs::metadata(&source.path).and_then(|meta| meta.modified()).ok();
+                    let modified = source.modified();
                     let seconds = modified.and_then(|time| Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs()));
                     fetched = fetched.max(seconds);
                     Some(source.clone())
