@@ -22,10 +22,12 @@ pub struct ImageFacts {
     /// The digest of its manifest; an old archive has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// The digest of its config.
-    pub config: Digest,
-    /// What it runs on.
-    pub platform: Platform,
+    /// The digest of its config; an SBOM of others may not tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<Digest>,
+    /// What it runs on; an SBOM of others may not tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
 }
 
 /// A layer of it, lowest first.
@@ -367,8 +369,8 @@ mod tests {
         let facts = ImageFacts {
             name: "x".into(),
             digest: None,
-            config: Digest::sha256(b""),
-            platform: Platform::new("linux", "amd64", None),
+            config: Some(Digest::sha256(b"")),
+            platform: Some(Platform::new("linux", "amd64", None)),
         };
         let layer = LayerFacts { diff_id: Digest::sha256(b""), digest: None, instruction: None };
         let files = files

@@ -1,7 +1,9 @@
 //! `cooperage scan`: a real Debian with Python's packages against records of OSV; what the policy, rules and OpenVEX
-//! make of it; another scanner in the place of ours.
+//! make of it; another scanner in the place of ours; SBOMs in the place of images.
 #[path = "scan/database.rs"]
 mod database;
+#[path = "scan/sbom.rs"]
+mod sbom;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

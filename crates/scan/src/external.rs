@@ -57,6 +57,8 @@ pub enum Place {
     Layout(PathBuf),
     /// An archive.
     Archive(PathBuf),
+    /// An SBOM in the place of an image.
+    Sbom(PathBuf),
 }
 
 /// Why a report cannot be used.
@@ -76,11 +78,12 @@ pub fn arguments(tool: Tool, place: &Place, platform: Option<&str>) -> Vec<OsStr
     let mut out: Vec<OsString> = Vec::new();
     match tool {
         Tool::Trivy => {
-            out.extend(
-                ["image", "--quiet", "--format", "json", "--scanners", "vuln", "--exit-code", "0"].map(Into::into),
-            );
-            let (Place::Layout(path) | Place::Archive(path)) = place;
-            out.extend(["--input".into(), path.into()]);
+            let verb = if matches!(place, Place::Sbom(_)) { "sbom" } else { "image" };
+            out.extend([verb, "--quiet", "--format", "json", "--scanners", "vuln", "--exit-code", "0"].map(Into::into));
+            match place {
+                Place::Layout(path) | Place::Archive(path) => out.extend(["--input".into(), path.into()]),
+                Place::Sbom(path) => out.push(path.into()),
+            }
         }
         Tool::Grype => {
             out.extend(["--quiet", "--output", "json"].map(Into::into));
@@ -88,6 +91,7 @@ pub fn arguments(tool: Tool, place: &Place, platform: Option<&str>) -> Vec<OsStr
                 Place::Layout(path) => ("oci-dir:", path),
                 // It tries what kind of archive it is.
                 Place::Archive(path) => ("", path),
+                Place::Sbom(path) => ("sbom:", path),
             };
             let mut name = OsString::from(scheme);
             name.push(path);
@@ -230,5 +234,11 @@ mod tests {
         assert_eq!(words(Tool::Grype, &layout), "--quiet --output json oci-dir:/t/image --platform linux/arm64");
         let archive = Place::Archive("/t/a.tar".into());
         assert_eq!(words(Tool::Grype, &archive), "--quiet --output json /t/a.tar --platform linux/arm64");
+        let words = |tool| {
+            let words = arguments(tool, &Place::Sbom("/t/a.json".into()), None);
+            words.iter().map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(words(Tool::Trivy), "sbom --quiet --format json --scanners vuln --exit-code 0 /t/a.json");
+        assert_eq!(words(Tool::Grype), "--quiet --output json sbom:/t/a.json");
     }
 }

@@ -12,6 +12,7 @@ pub mod osv;
 pub mod policy;
 pub mod purl;
 pub mod report;
+pub mod sbom;
 pub mod severity;
 #[cfg(test)]
 mod testing;

@@ -49,8 +49,8 @@ pub(crate) fn inventory() -> Inventory {
         image: ImageFacts {
             name: "ghcr.io/me/app:1".to_owned(),
             digest: Some(Digest::sha256(b"manifest")),
-            config: Digest::sha256(b"config"),
-            platform: "linux/amd64".parse().unwrap(),
+            config: Some(Digest::sha256(b"config")),
+            platform: Some("linux/amd64".parse().unwrap()),
         },
         os: None,
         layers: vec![layer("0", "FROM"), layer("1", "RUN npm ci # buildkit")],

@@ -195,7 +195,7 @@ impl Name {
     /// Whether this names the image itself.
     fn is_image(&self, inventory: &Inventory) -> bool {
         let image = &inventory.image;
-        let digests = [image.digest.as_ref(), Some(&image.config)];
+        let digests = [image.digest.as_ref(), image.config.as_ref()];
         let has = |digest: &str| digests.iter().flatten().any(|d| d.to_string() == digest);
         match self {
             Self::Purl(purl) if purl.kind == "oci" => {
@@ -211,7 +211,9 @@ impl Name {
                                 url == repository
                                     || repository.rsplit_once('/').is_some_and(|(parent, _)| url == parent)
                             })
-                            && purl.qualifiers.get("arch").is_none_or(|arch| *arch == image.platform.architecture)
+                            && purl.qualifiers.get("arch").is_none_or(|arch| {
+                                image.platform.as_ref().is_some_and(|platform| *arch == platform.architecture)
+                            })
                     }
                 }
             }

@@ -194,10 +194,9 @@ pub(super) fn document(inventory: &Inventory, options: &Options) -> Document {
 
 fn image(inventory: &Inventory) -> Component {
     let facts = &inventory.image;
-    let mut properties = vec![
-        Property { name: "cooperage:platform", value: facts.platform.to_string() },
-        Property { name: "cooperage:config", value: facts.config.to_string() },
-    ];
+    let mut properties = Vec::new();
+    properties.extend(facts.platform.as_ref().map(|p| Property { name: "cooperage:platform", value: p.to_string() }));
+    properties.extend(facts.config.as_ref().map(|c| Property { name: "cooperage:config", value: c.to_string() }));
     for layer in &inventory.layers {
         properties.push(Property { name: "cooperage:layer:diffID", value: layer.diff_id.to_string() });
     }

@@ -88,7 +88,8 @@ fn uuid(inventory: &Inventory, options: &Options, format: &str) -> String {
         digester.update(&(text.len() as u64).to_le_bytes());
         digester.update(text.as_bytes());
     };
-    for part in [format, &options.tool.0, &options.tool.1, &inventory.image.name, inventory.image.config.as_str()] {
+    let config = inventory.image.config.as_ref().map_or("", oci::Digest::as_str);
+    for part in [format, &options.tool.0, &options.tool.1, &inventory.image.name, config] {
         add(part);
     }
     add(inventory.image.digest.as_ref().map_or("", oci::Digest::as_str));
@@ -111,9 +112,13 @@ fn image_purl(inventory: &Inventory) -> Option<String> {
     let short = name.rsplit('/').next().unwrap_or_default().to_lowercase();
     let mut out = format!("pkg:oci/{short}@");
     crate::purl::encode(digest.as_str(), &mut out);
-    out.push_str("?arch=");
-    crate::purl::encode(&inventory.image.platform.architecture, &mut out);
-    out.push_str("&repository_url=");
+    out.push('?');
+    if let Some(platform) = &inventory.image.platform {
+        out.push_str("arch=");
+        crate::purl::encode(&platform.architecture, &mut out);
+        out.push('&');
+    }
+    out.push_str("repository_url=");
     crate::purl::encode(&name, &mut out);
     if let Some(tag) = reference.tag() {
         out.push_str("&tag=");

@@ -247,7 +247,10 @@ fn image(inventory: &Inventory) -> Package {
         image.version_info = digest.to_string();
         image.checksums.extend(checksum(digest));
     }
-    image.comment = Some(format!("platform: {}, config: {}", facts.platform, facts.config));
+    let platform = facts.platform.as_ref().map(|platform| format!("platform: {platform}"));
+    let config = facts.config.as_ref().map(|config| format!("config: {config}"));
+    let about: Vec<String> = platform.into_iter().chain(config).collect();
+    image.comment = (!about.is_empty()).then(|| about.join(", "));
     image.external_refs.extend(super::image_purl(inventory).map(purl));
     image.primary_package_purpose = Some("CONTAINER");
     image

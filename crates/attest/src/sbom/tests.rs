@@ -28,8 +28,8 @@ fn inventory() -> Inventory {
         image: ImageFacts {
             name: "docker.io/library/app:1".into(),
             digest: Some(Digest::sha256(b"manifest")),
-            config: Digest::sha256(b"config"),
-            platform: Platform::new("linux", "amd64", None),
+            config: Some(Digest::sha256(b"config")),
+            platform: Some(Platform::new("linux", "amd64", None)),
         },
         layers: vec![
             LayerFacts { diff_id: Digest::sha256(b"0"), digest: Some(Digest::sha256(b"z")), instruction: None },

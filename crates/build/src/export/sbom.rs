@@ -14,7 +14,7 @@ use crate::vertices::Vertices;
 use attest::inventory::{ImageFacts, Inventory};
 use attest::sbom::{Files, Format, Options};
 use attest::statement::{SPDX, Statement, Subject};
-use oci::{Digest, ImageConfig, Platform, Reference};
+use oci::{ImageConfig, Platform, Reference};
 use std::cell::OnceCell;
 use std::sync::Arc;
 
@@ -43,8 +43,8 @@ impl Sboms<'_> {
         inventory.image = ImageFacts {
             name,
             digest: Some(image.descriptor.digest.clone()),
-            config: image.config_descriptor.digest.clone(),
-            platform: image.platform.clone(),
+            config: Some(image.config_descriptor.digest.clone()),
+            platform: Some(image.platform.clone()),
         };
         let config: ImageConfig = serde_json::from_slice(&image.config)
             .map_err(|e| BuildError::new(Kind::Io, format!("the image's config: {e}")))?;
@@ -101,12 +101,8 @@ impl Sboms<'_> {
         let files = self.request.map_or(Files::None, |request| request.files);
         let scratch = self.layers.store.scratch_dir("sbom")?;
         let options = InventoryOptions { digests: files != Files::None, scratch: scratch.clone() };
-        let facts = ImageFacts {
-            name: "image".to_owned(),
-            digest: None,
-            config: Digest::sha256(b""),
-            platform: platform.clone(),
-        };
+        let facts =
+            ImageFacts { name: "image".to_owned(), digest: None, config: None, platform: Some(platform.clone()) };
         let read = |number: usize, take: &mut dyn FnMut(Box<dyn std::io::Read + Send>) -> Result<()>| {
             self.layers.read_tar(&chain[number], take)
         };

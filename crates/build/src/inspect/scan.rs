@@ -72,8 +72,8 @@ pub fn inventory(image: &OpenImage, options: &InventoryOptions) -> Result<Invent
     let about = ImageFacts {
         name: image.name.clone(),
         digest: image.digest.clone(),
-        config: image.config_digest.clone(),
-        platform: image.platform(),
+        config: Some(image.config_digest.clone()),
+        platform: Some(image.platform()),
     };
     inventory_of(&Layered { layers: layers.collect(), read: &read }, about, options)
 }

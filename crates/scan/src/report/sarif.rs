@@ -64,8 +64,8 @@ pub(super) fn document(outcome: &Outcome, inventory: &Inventory, options: &Optio
             "properties": {
                 "imageName": image.name,
                 "imageDigest": image.digest.as_ref().map(ToString::to_string),
-                "imageID": image.config.to_string(),
-                "platform": image.platform.to_string(),
+                "imageID": image.config.as_ref().map(ToString::to_string),
+                "platform": image.platform.as_ref().map(ToString::to_string),
                 "database": options.scanner.database,
             },
         }],

@@ -101,21 +101,25 @@ fn named(package: &AffectedPackage) -> String {
 
 fn sum(outcome: &Outcome, inventory: &Inventory, options: &Options) -> String {
     let image = &inventory.image;
-    let system = inventory.os.as_ref().and_then(|os| os.name.clone()).map(|name| format!(", {}", clean(&name, 60)));
-    let matched = match outcome.packages {
-        0 => String::new(),
-        number => format!(", {}", count(number, "package")),
-    };
-    let mut scanner = match (&options.scanner.version, options.scanner.name == options.tool.0) {
-        (_, true) => String::new(),
-        (Some(version), _) => format!(", by {} {version}", options.scanner.name),
-        (None, _) => format!(", by {}", options.scanner.name),
-    };
-    if let Some(database) = &options.scanner.database {
-        scanner.push_str(&format!(", records of {}", database.split('T').next().unwrap_or_default()));
+    let mut about = Vec::new();
+    about.extend(image.platform.as_ref().map(ToString::to_string));
+    about.extend(inventory.os.as_ref().and_then(|os| os.name.as_deref()).map(|name| clean(name, 60)));
+    if outcome.packages > 0 {
+        about.push(count(outcome.packages, "package"));
     }
-    let mut out =
-        format!("{} ({}{}{matched}{scanner})\n", clean(&image.name, 200), image.platform, system.unwrap_or_default());
+    match (&options.scanner.version, options.scanner.name == options.tool.0) {
+        (_, true) => {}
+        (Some(version), _) => about.push(format!("by {} {version}", options.scanner.name)),
+        (None, _) => about.push(format!("by {}", options.scanner.name)),
+    }
+    if let Some(database) = &options.scanner.database {
+        about.push(format!("records of {}", database.split('T').next().unwrap_or_default()));
+    }
+    let mut out = clean(&image.name, 200);
+    if !about.is_empty() {
+        out.push_str(&format!(" ({})", about.join(", ")));
+    }
+    out.push('\n');
     if outcome.findings.is_empty() {
         out.push_str("No known vulnerabilities");
         out.push_str(if outcome.suppressed.is_empty() && options.hidden == 0 { "" } else { " that count" });

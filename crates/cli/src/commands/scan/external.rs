@@ -1,5 +1,5 @@
 //! `--scanner trivy|grype`: another program looks; what it finds is judged and shown as ours is.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ::scan::external::{self, Place, Tool};
@@ -35,6 +35,7 @@ pub(super) fn find(tool: Tool, context: &Context<'_>) -> Result<Program> {
 pub(super) fn scan(
     program: &Program,
     target: &Target<'_>,
+    sbom: Option<&Path>,
     inventory: &Inventory,
     settings: &Settings,
     context: &Context<'_>,
@@ -45,9 +46,11 @@ pub(super) fn scan(
         .prefix("cooperage-scan-")
         .tempdir_in(&scratch)
         .map_err(|e| CliError::io("write in", &scratch, &e))?;
-    let place = match archive(target.image, context)? {
-        Some(path) => Place::Archive(path),
-        None => {
+    let archive = if sbom.is_none() { archive(target.image, context)? } else { None };
+    let place = match (sbom, archive) {
+        (Some(path), _) => Place::Sbom(path.to_owned()),
+        (None, Some(path)) => Place::Archive(path),
+        (None, None) => {
             let directory = work.path().join("image");
             let platform = match target.platform {
                 Some(text) => parse_platform(text)?,

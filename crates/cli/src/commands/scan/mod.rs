@@ -2,6 +2,7 @@
 mod db;
 mod external;
 mod policy;
+mod sbom;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -25,6 +26,7 @@ Examples:
   cooperage scan ghcr.io/me/app --fail-on high              exit code 3 where something is high or critical
   cooperage scan image.tar --format sarif -o scan.sarif     of an archive, for code scanning
   cooperage scan app --ignore-unfixed --vex app.vex.json
+  cooperage scan app.spdx.json                              of an SBOM: what was shipped then, with what is known now
   cooperage scan app --scanner grype                        by another scanner, with the same policy
 
 {usage-heading} {usage}
@@ -53,8 +55,9 @@ pub(crate) fn database(flag: Option<&Path>, settings: &Settings, context: &Conte
     subcommand_negates_reqs = true
 )]
 pub(crate) struct ScanArgs {
-    /// The image: a name (in the store, else in its registry), oci-layout://DIR[:TAG][@DIGEST], or an archive's path
-    #[arg(value_name = "IMAGE", required = true)]
+    /// The image: a name (in the store, else in its registry), oci-layout://DIR[:TAG][@DIGEST], or an archive's path; or
+    /// an SBOM: a file with SPDX or CycloneDX in JSON
+    #[arg(value_name = "IMAGE|SBOM", required = true)]
     image: Option<String>,
     /// What to write
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
@@ -141,7 +144,11 @@ fn scan(image: &str, args: &ScanArgs, context: &Context<'_>) -> Result<()> {
         ScannerArg::Grype => Some(external::find(::scan::external::Tool::Grype, context)?),
     };
     let target = super::sbom::Target { image, platform: args.platform.as_deref(), remote: args.remote };
-    let inventory = super::sbom::take_inventory(&target, false, &settings, context)?;
+    let document = sbom::path(image, context)?;
+    let inventory = match &document {
+        Some(path) => sbom::read(path, args)?,
+        None => super::sbom::take_inventory(&target, false, &settings, context)?,
+    };
     for warning in &inventory.warnings {
         context.ui.warn(warning);
     }
@@ -151,7 +158,8 @@ fn scan(image: &str, args: &ScanArgs, context: &Context<'_>) -> Result<()> {
             (outcome, ours(database))
         }
         (None, Some(program)) => {
-            let (found, scanner) = external::scan(program, &target, &inventory, &settings, context)?;
+            let (found, scanner) =
+                external::scan(program, &target, document.as_deref(), &inventory, &settings, context)?;
             (policy.judge(found, &inventory), scanner)
         }
         (None, None) => return Err(CliError::usage("no scanner was chosen")),
