@@ -10,7 +10,7 @@ use crate::app::Context;
 use crate::args::build::RegistryFlags;
 use crate::config::{Flags, Settings};
 use crate::error::{CliError, Result};
-use crate::signing::cosign::Cosign;
+use crate::signing::cosign::{Cosign, KEYLESS};
 use crate::signing::{Signer, Storage, bare, keys, remote};
 
 /// Sign images in a registry, so that cosign and others can verify them.
@@ -83,10 +83,16 @@ pub(crate) enum With {
 impl With {
     /// Read and found before anything is done.
     fn of(keyless: bool, key: Option<&str>, settings: &Settings, context: &Context<'_>) -> Result<Self> {
-        if keyless {
-            return Cosign::find(settings, context.env).map(Self::Identity);
+        let named = if keyless { KEYLESS.to_owned() } else { key_of(key, settings)? };
+        Self::named(&named, settings, context)
+    }
+
+    /// A key, or [`KEYLESS`].
+    pub(crate) fn named(name: &str, settings: &Settings, context: &Context<'_>) -> Result<Self> {
+        match name == KEYLESS {
+            true => Cosign::find(settings, context.env).map(Self::Identity),
+            false => keys::private(name, context).map(Self::Key),
         }
-        keys::private(&key_of(key, settings)?, context).map(Self::Key)
     }
 }
 
@@ -96,7 +102,7 @@ pub(crate) fn key_of(given: Option<&str>, settings: &Settings) -> Result<String>
         (Some(key), _) => Ok(key.to_owned()),
         (None, Some(path)) => Ok(path.display().to_string()),
         (None, None) => Err(CliError::usage("no key to sign with")
-            .hint("name it: --key FILE, or signing.key in cooperage.toml")
+            .hint("name it: --key FILE, or signing.key in cooperage.toml; or sign without one: --keyless")
             .hint("cooperage key generate makes a pair of keys")),
     }
 }

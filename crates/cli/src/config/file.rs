@@ -43,7 +43,7 @@ pub(crate) struct Cache {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Signing {
-    /// The private key that `sign`, `attest` and `build --sign` use.
+    /// The private key that `sign`, `attest` and `build --sign` use, or `keyless`.
     pub(crate) key: Option<PathBuf>,
     /// The policy that base images are held against.
     pub(crate) policy: Option<PathBuf>,
@@ -108,7 +108,8 @@ impl File {
         let absolute = |path: &mut PathBuf| *path = base.join(&*path);
         content.root.iter_mut().for_each(absolute);
         content.host_ca.iter_mut().for_each(absolute);
-        content.signing.key.iter_mut().chain(&mut content.signing.policy).for_each(absolute);
+        let key = content.signing.key.iter_mut().filter(|key| key.as_os_str() != crate::signing::cosign::KEYLESS);
+        key.chain(&mut content.signing.policy).for_each(absolute);
         content.registry.ca.iter_mut().flatten().for_each(absolute);
         Ok(Self { path: Some(path), content })
     }

@@ -7,8 +7,7 @@ use build::BuildResult;
 use build::request::{BaseCheck, OutputKind};
 use oci::{Descriptor, Reference};
 
-use super::cosign::{Cosign, KEYLESS};
-use super::{Signer, Storage, bare, keys};
+use super::{Signer, Storage, bare};
 use crate::app::Context;
 use crate::args::build::BuildArgs;
 use crate::args::request::{Call, Plan};
@@ -48,9 +47,9 @@ impl BuildSigning {
         }
         let named = crate::commands::sign::key_of(Some(given).filter(|key| !key.is_empty()), settings)?;
         options.insecure.extend(insecure.iter().cloned());
-        let with = match named == KEYLESS {
-            true => With::Identity(Cosign::find(settings, context.env)?.with_insecure(insecure)),
-            false => With::Key(keys::private(&named, context)?),
+        let with = match With::named(&named, settings, context)? {
+            With::Identity(cosign) => With::Identity(cosign.with_insecure(insecure)),
+            key @ With::Key(_) => key,
         };
         let client = registry::Client::new(options)
             .map_err(|e| CliError::usage("registries cannot be reached with these settings").caused_by(&e))?;

@@ -79,6 +79,12 @@ impl Cosign {
         self
     }
 
+    /// Nobody is asked: using this is consent.
+    pub(crate) fn unasked(mut self) -> Self {
+        self.asks = false;
+        self
+    }
+
     fn command(&self, verb: &str, name: &Reference) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(verb);

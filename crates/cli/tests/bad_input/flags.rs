@@ -378,7 +378,7 @@ fn signing_without_what_it_needs() {
     insta::assert_snapshot!(Case::new().file("Dockerfile", "FROM scratch\n").build("--sign -t r.example.com/a --push ."), @r#"
     exit 2
     error: no key to sign with
-      hint: name it: --key FILE, or signing.key in cooperage.toml
+      hint: name it: --key FILE, or signing.key in cooperage.toml; or sign without one: --keyless
       hint: cooperage key generate makes a pair of keys
     "#);
     insta::assert_snapshot!(Case::new().file("Dockerfile", "FROM scratch\n").build("--verify-bases ."), @r#"

@@ -151,7 +151,11 @@ const SBOM: Object = Object {
 const SIGNING: Object = Object {
     name: "signing",
     fields: &[
-        field("key", Kind::Text, "The private key: a file, or env://VARIABLE."),
+        field(
+            "key",
+            Kind::Text,
+            "The private key: a file, or env://VARIABLE; or keyless: an identity, by the program cosign.",
+        ),
         field("required", Kind::Bool, "Whether an image that could not be signed is refused (default: false)."),
     ],
 };

@@ -5,7 +5,7 @@
 //! needs no build. What is attached has the same digest each time; a signature is looked for before
 //! it is made.
 use super::steps::repository;
-use super::{Ended, Failure, Machine, Options};
+use super::{Ended, Failure, Hand, Machine, Options};
 use crate::enrol::Managed;
 use crate::time;
 use ::scan::DbError;
@@ -257,8 +257,8 @@ pub(super) fn sign(
     if !managed.signing.configured {
         return Ok(Ended::Skipped("not configured".into()));
     }
-    let Some(key) = (machine.factory.signing_key)(managed.signing.with.as_deref())? else {
-        let hint = "name one with signing.key in images.yaml or in cooperage.toml";
+    let Some(hand) = (machine.factory.signing_key)(managed.signing.with.as_deref())? else {
+        let hint = "name one with signing.key in images.yaml or in cooperage.toml; or say keyless there";
         return match managed.signing.required {
             true => Err(Failure::new("signing.required is true, and there is no key").hint(hint)),
             false => Ok(Ended::Skipped("there is no key".into())),
@@ -290,21 +290,35 @@ pub(super) fn sign(
         let statements = vec![about(&top, Version::V1.predicate_type(), provenance.clone())];
         subjects.push((client.resolve(&bare(&name, &top))?, statements));
     }
-    let signer = Signer { client, key: &key, storage: Storage { tags: true, bundles: true } };
     let mut signed = Vec::new();
     for (descriptor, statements) in &subjects {
-        let there = there(machine, &name, &descriptor.digest, &key)?;
-        if !there.is_signed() {
-            signer.image(&name, descriptor, &BTreeMap::new())?;
+        // Whose an identity's signature is, its program knows: it signs again.
+        let there = match &hand {
+            Hand::Key(key) => Some(there(machine, &name, &descriptor.digest, key)?),
+            Hand::Identity(_) => None,
+        };
+        if !there.as_ref().is_some_and(Verdict::is_signed) {
+            match &hand {
+                Hand::Key(key) => signer(client, key).image(&name, descriptor, &BTreeMap::new())?,
+                Hand::Identity(sign) => sign(&name, &descriptor.digest, None)?,
+            }
             machine.log("sign", &format!("signed {}", bare(&name, &descriptor.digest)));
         }
-        for statement in statements.iter().filter(|statement| !there.attests(&statement.predicate_type)) {
-            signer.statement(&name, descriptor, statement)?;
+        let missing = |kind: &str| !there.as_ref().is_some_and(|there| there.attests(kind));
+        for statement in statements.iter().filter(|statement| missing(&statement.predicate_type)) {
+            match &hand {
+                Hand::Key(key) => signer(client, key).statement(&name, descriptor, statement)?,
+                Hand::Identity(sign) => sign(&name, &descriptor.digest, Some(statement))?,
+            }
             machine.log("sign", &format!("attested {}: {}", descriptor.digest, statement.predicate_type));
         }
         signed.push(descriptor.digest.to_string());
     }
     Ok(Ended::Done(json!({ "signed": signed })))
+}
+
+fn signer<'a>(client: &'a registry::Client, key: &'a PrivateKey) -> Signer<'a> {
+    Signer { client, key, storage: Storage { tags: true, bundles: true } }
 }
 
 /// What this key signed already, before the run was interrupted.

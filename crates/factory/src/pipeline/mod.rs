@@ -23,9 +23,11 @@ use crate::runs::{RunStatus, Runs, RunsError, StepRecord};
 use crate::source::Sources;
 use crate::state::StateDir;
 use crate::{Enrolment, time};
+use attest::statement::Statement;
 use build::Engine;
 use build::event::Events;
 use gitops::forge::{Forge, Opened, PullRequest};
+use oci::{Digest, Reference};
 use registry::Client;
 use sandbox::CancelToken;
 use serde_json::{Value, json};
@@ -38,7 +40,27 @@ pub const STEPS: [&str; 11] =
     ["validate", "configure", "clone", "build", "push", "sbom", "scan", "sign", "tag", "update", "notify"];
 
 /// Finds the private key of a name.
-pub type FindKey<'a> = dyn Fn(Option<&str>) -> Result<Option<attest::key::PrivateKey>, Failure> + 'a;
+pub type FindKey<'a> = dyn Fn(Option<&str>) -> Result<Option<Hand>, Failure> + 'a;
+
+/// What signs.
+pub enum Hand {
+    /// A key.
+    Key(Box<attest::key::PrivateKey>),
+    /// Somebody's identity, by a program that asks who that is.
+    Identity(Box<Identity>),
+}
+
+/// Signs with an identity: an image, or where there is a statement, that about the image.
+pub type Identity = dyn Fn(&Reference, &Digest, Option<&Statement>) -> Result<(), Failure>;
+
+impl std::fmt::Debug for Hand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Key(_) => "Key",
+            Self::Identity(_) => "Identity",
+        })
+    }
+}
 
 /// What a pipeline works with.
 pub struct Factory<'a> {

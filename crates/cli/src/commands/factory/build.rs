@@ -1,4 +1,5 @@
 //! `cooperage factory build` and `rebuild`
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use build::request::{CacheBackend, CacheTarget};
@@ -6,7 +7,7 @@ use build::{Engine, EngineOptions};
 use factory::Graph;
 use factory::due::due;
 use factory::enrol::Image;
-use factory::pipeline::{self, Failure, Options};
+use factory::pipeline::{self, Failure, Hand, Options};
 use factory::runs::{RunStatus, Runs};
 use factory::source::Sources;
 use gitops::tags::Event;
@@ -16,8 +17,10 @@ use super::{FileArgs, Place};
 use crate::app::Context;
 use crate::args::build::{PlaceArgs, RegistryFlags};
 use crate::args::cache;
+use crate::commands::sign::With;
 use crate::config::Settings;
 use crate::error::{CliError, Result};
+use crate::signing::cosign::KEYLESS;
 
 /// Build images.
 #[derive(Debug, clap::Args)]
@@ -326,17 +329,25 @@ pub(super) fn signing_key(
     place: &Place,
     settings: &Settings,
     context: &Context<'_>,
-) -> std::result::Result<Option<attest::key::PrivateKey>, Failure> {
+) -> std::result::Result<Option<Hand>, Failure> {
     let given = match (named, &settings.signing_key.value) {
-        (Some(name), _) if name.contains("://") => name.to_owned(),
+        (Some(name), _) if name.contains("://") || name == KEYLESS => name.to_owned(),
         (Some(name), _) => place.enrolment.dir().join(name).display().to_string(),
         (None, Some(path)) => path.display().to_string(),
         (None, None) => return Ok(None),
     };
-    match crate::signing::keys::private(&given, context) {
-        Ok(key) => Ok(Some(key)),
-        Err(error) => Err(error.hints.iter().fold(Failure::new(error.message), |f, hint| f.hint(hint))),
-    }
+    let failed = |error: CliError| error.hints.iter().fold(Failure::new(error.message), |f, hint| f.hint(hint));
+    Ok(Some(match With::named(&given, settings, context).map_err(failed)? {
+        With::Key(key) => Hand::Key(Box::new(key)),
+        With::Identity(cosign) => Hand::Identity(Box::new(move |name, digest, statement| {
+            // Nobody sits at a pipeline.
+            let signed = match statement {
+                None => cosign.clone().unasked().sign(name, digest, &BTreeMap::new()),
+                Some(statement) => cosign.attest(name, digest, statement),
+            };
+            signed.map_err(failed)
+        })),
+    }))
 }
 
 /// The run of a CI system, as the builder in provenance.
