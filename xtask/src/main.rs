@@ -7,6 +7,7 @@ mod corpus;
 mod cost;
 mod factory;
 mod soak;
+mod supply;
 mod tree;
 
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ tasks:
   soak [--binary PATH] [--builds N]
                                    builds one after the other in a restricted pod with 512 MiB, some of them failing or
                                    killed: memory, processes, descriptors and disk must stay as they are
+  supply [--binary PATH] [--rounds N] [--osv URL|PATH]
+                                   SBOM and scan of a large image: time and memory, against what is allowed
   tree                             check the arrows between crates, the size of Cargo.lock, forbidden words";
 
 /// What a task can fail with; `main` prints it.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         ["cost", rest @ ..] => cost::main(rest),
         ["factory", rest @ ..] => factory::main(rest),
         ["soak", rest @ ..] => soak::main(rest),
+        ["supply", rest @ ..] => supply::main(rest),
         ["tree"] => tree(),
         _ => Err(USAGE.into()),
     };

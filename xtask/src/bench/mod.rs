@@ -205,7 +205,7 @@ fn label(workload: &Workload, scale: usize) -> String {
 }
 
 /// The release build: cargo puts it below the name of its target here.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let directory = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let places = ["x86_64-unknown-linux-gnu/release/cooperage", "release/cooperage"].map(|name| directory.join(name));
     let found = places.iter().find(|path| path.exists());
