@@ -81,6 +81,12 @@ fn an_identity_signs_and_is_verified_through_cosign() {
     done("attest --keyless --type https://example.com/note --predicate note.json REG/other:1");
     done(&format!("verify {who} --attestation https://example.com/note REG/other:1"));
     done("verify --certificate-identity *@example.com --certificate-oidc-issuer https://i REG/other:1");
+    // The settings say it once for all.
+    fs::write(place.path("cooperage.toml"), "[signing]\nkey = \"keyless\"\n").unwrap();
+    done("build -t REG/settled:1 --push --sign context");
+    done("sign REG/settled:1");
+    done(&format!("verify {who} REG/settled:1"));
+    fs::remove_file(place.path("cooperage.toml")).unwrap();
     let error =
         refused("verify --certificate-identity you@example.com --certificate-oidc-issuer https://i REG/other:1");
     assert!(error.contains("none of the expected identities matched"), "{error}");
