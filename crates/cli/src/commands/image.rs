@@ -217,6 +217,10 @@ fn inspect(args: &InspectArgs, context: &Context<'_>) -> Result<()> {
     let (source, top, bytes) = match (&store, known) {
         (Some(store), Some(record)) => {
             let bytes = from_store(store, &record.descriptor)?;
+            if names_registry(&args.image) {
+                // The name is also one of a registry, which somebody else may have given to another image since.
+                context.ui.note(&format!("from the store; --remote asks {}", reference.registry()));
+            }
             (Source::Store(store), record.descriptor, bytes)
         }
         _ => {
@@ -229,6 +233,11 @@ fn inspect(args: &InspectArgs, context: &Context<'_>) -> Result<()> {
         return context.ui.out(&String::from_utf8_lossy(&bytes));
     }
     context.ui.out(&format!("{:#}\n", describe(&source, &reference, &platform, top, bytes)?))
+}
+
+/// Whether a name as it was typed says which registry.
+fn names_registry(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
 }
 
 fn describe(

@@ -389,3 +389,23 @@ fn which_repository_and_whose_token() {
     ");
     assert_eq!(seen.lock().unwrap().len(), 1);
 }
+
+#[test]
+fn a_run_is_cancelled() {
+    let (url, seen) = github(|request, path, before| match (request.method.as_str(), path) {
+        ("GET", "/actions/runs/7") if before < 2 => (200, run(7, "in_progress", Value::Null, "me")),
+        ("GET", "/actions/runs/7") => (200, run(7, "completed", json!("cancelled"), "me")),
+        ("POST", "/actions/runs/7/cancel" | "/actions/runs/7/force-cancel") => (202, json!({})),
+        other => panic!("{other:?}"),
+    });
+    let place = place(&url);
+    insta::assert_snapshot!(place.ok(&["remote", "cancel", "7"]), @"run 7 is being cancelled: https://github.com/o/r/actions/runs/7");
+    place.ok(&["remote", "cancel", "7", "--force"]);
+    insta::assert_snapshot!(all(place.run(&["remote", "cancel", "7"])), @r"
+    exit 0
+    ---
+    run 7 is over: cancelled
+    ");
+    let posts: Vec<String> = seen.lock().unwrap().iter().filter(|line| line.starts_with("POST")).cloned().collect();
+    assert_eq!(posts, ["POST /actions/runs/7/cancel", "POST /actions/runs/7/force-cancel"]);
+}

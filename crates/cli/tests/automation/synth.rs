@@ -1,6 +1,6 @@
 //! `cooperage factory synth`: from images.yaml and the state files to resources. `kargo.yaml` beside this file is held
 //! against Kargo's schemas by the tests of `gitops`.
-use crate::{Place, assert_file};
+use crate::{Place, TOKEN, assert_file};
 use std::os::unix::fs::PermissionsExt;
 use testkit::{PodKind, PodSpec, REGISTRY_TOOLS, Registry, bases, pod};
 
@@ -32,6 +32,7 @@ fn base(name: &str, url: &str, tag: &str) -> String {
 fn place(images: &[&str]) -> Place {
     Place::new()
         .file("images.yaml", &images.concat())
+        .file("Dockerfile", "FROM scratch\n")
         .file("images/api.yaml", &state("api", &["node-22", "acme-node-base-1"], "1.2.3"))
         .file("images/web_app.yaml", &state("web_app", &["node-22"], "null"))
         .file("base-images/node-22.yaml", &base("node-22", "docker.io/library/node", "22"))
@@ -66,6 +67,16 @@ fn kargo_from_images_and_state() {
     let before = written();
     first.ok(&["factory", "synth", "kargo", "-o", "kargo.yaml"]);
     assert_eq!(written(), before);
+}
+
+#[test]
+fn a_held_image_is_not_rebuilt_by_kargo() {
+    let held =
+        state("api", &["node-22"], "1.2.3") + "hold: {since: '2026-11-21T10:00:00Z', reason: it leaks, by: ada}\n";
+    let place = place(&IMAGES).file("images/api.yaml", &held);
+    let (code, text, notes) = place.run(&["factory", "synth", "kargo"]);
+    assert!(code == Some(0) && notes.contains("api is held (it leaks): no Stage rebuilds it\n"), "{notes}");
+    assert!(text.contains("analyze-api") && !text.contains("rebuild-api") && text.contains("rebuild-web-app"));
 }
 
 #[test]
@@ -111,8 +122,8 @@ fn a_runner_for_a_cluster() {
     assert!(job.contains("kind: Job") && job.contains("- build\n") && !job.contains("Probe"), "{job}");
     insta::assert_snapshot!(place.fails(&["factory", "synth", "kubernetes", "--workload", "job"]), @"
     exit 2
-    error: a job that builds needs images.yaml
-      hint: kubectl create configmap images --from-file=images.yaml, and name it here with --config-map images
+    error: a job that builds needs images.yaml, and there is none here
+      hint: name it with --file, or a ConfigMap that has it with --config-map
     ");
     insta::assert_snapshot!(place.fails(&["factory", "synth", "kubernetes", "--workload", "cronjob", "--config-map", "i", "--cache", "none"]), @"
     exit 2
@@ -132,6 +143,77 @@ fn a_runner_for_a_cluster() {
 
     For more information, try '--help'.
     ");
+}
+
+/// What images.yaml names beside itself is in the ConfigMap, and comes back to its place; no secret is.
+#[test]
+fn everything_that_the_runner_needs() {
+    let images = "- name: api\n  registry: ghcr.io\n  repository: acme/api\n  source: {repo: acme/platform}\n  \
+        local: {dir: api, dockerfile: api/Dockerfile, patchFiles: [fix/a.js], versionFile: VERSION}\n  \
+        scan: {ignoreFile: ignore.yaml}\n  secrets: [{id: npm, file: npm.secret}]\n  signing: {key: cosign.key}\n\
+        - name: tool\n  registry: ghcr.io\n  repository: acme/tool\n  local: {dir: tool}\n\
+        - name: bare\n  registry: ghcr.io\n  repository: acme/bare\n  local: {dockerfile: Dockerfile}\n";
+    let place = Place::new()
+        .file("images.yaml", images)
+        .file("api/Dockerfile", "FROM scratch\n")
+        .file("api/fix/a.js", "fixed()\n")
+        .file("api/VERSION", "1.2.3\n")
+        .file("api/not-named", "x")
+        .file("ignore.yaml", "[]\n")
+        .file("npm.secret", TOKEN)
+        .file("cosign.key", TOKEN)
+        .file("Dockerfile", "FROM scratch\nLABEL a=b\n")
+        .file("notes", "no COPY reads this\n")
+        .file("tool/Dockerfile", "FROM busybox\nCOPY . /\nRUN /run.sh\n")
+        .file("tool/.dockerignore", "target\n*.log\n")
+        .file("tool/target/deep/big", "x")
+        .file("tool/a.log", "x")
+        .file("tool/run.sh", "#!/bin/sh\n");
+    std::fs::set_permissions(place.path("tool/run.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for kind in ["kubernetes", "kargo"] {
+        let (code, text, notes) = place.run(&["factory", "synth", kind]);
+        assert_eq!(code, Some(0), "{notes}");
+        let paths: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("path: "))
+            .filter(|path| *path != "config.json")
+            .collect();
+        let wanted = [
+            "Dockerfile",
+            "api/Dockerfile",
+            "api/VERSION",
+            "api/fix/a.js",
+            "ignore.yaml",
+            "tool/.dockerignore",
+            "tool/Dockerfile",
+            "tool/run.sh",
+        ];
+        let first = &paths[..wanted.len() + 1];
+        assert_eq!(first, [&["images.yaml"][..], &wanted].concat(), "{kind}: {text}");
+        assert!(text.contains("mode: 365") && text.contains("fixed()"), "{text}");
+        assert!(
+            notes.contains("api: the file of the secret npm") && notes.contains("api: the key cosign.key"),
+            "{notes}"
+        );
+    }
+    let text = place.ok(&["factory", "synth", "kubernetes", "--workload", "job"]);
+    assert!(text.contains("name: cooperage-images") && text.contains("value: /etc/cooperage/images.yaml"), "{text}");
+    let own = place.ok(&["factory", "synth", "kubernetes", "--config-map", "mine"]);
+    assert!(!own.contains("kind: ConfigMap") && own.contains("name: mine"), "{own}");
+    let place = place.file("tool/data", &"x".repeat(700_000)).file("tool/more", &"y".repeat(500_000));
+    let text = place.fails(&["factory", "synth", "kubernetes"]);
+    assert!(
+        text.contains("a ConfigMap holds 1024; the largest are tool/data (684 KiB), tool/more (489 KiB)"),
+        "{text}"
+    );
+    assert!(text.contains("hint: let these images be built from a repository"), "{text}");
+    let place = place.file("tool/huge", &"x".repeat(2_000_000));
+    assert!(
+        place.fails(&["factory", "synth", "kubernetes"]).contains("tool/huge has 1954 KiB, and a ConfigMap holds 1024")
+    );
+    std::fs::remove_file(place.path("ignore.yaml")).unwrap();
+    let text = place.fails(&["factory", "synth", "kargo"]);
+    assert!(text.contains("exit 2") && text.contains("api needs ignore.yaml, which cannot be read"), "{text}");
 }
 
 /// The runner's files, variables and user, in a pod under "restricted": probes pass, images are built, pushed and told of.

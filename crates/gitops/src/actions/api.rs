@@ -346,6 +346,16 @@ impl<'a> Actions<'a> {
         self.json(&Ask::post(&doing, &path, json!({ "enable_debug_logging": debug }))).map(drop)
     }
 
+    /// Ends a run; `force`: without waiting for what its steps do when they are cancelled.
+    ///
+    /// # Errors
+    /// As everywhere; a run that has ended is refused (409).
+    pub fn cancel(&self, run: &Run, force: bool) -> Result<(), Error> {
+        let doing = format!("cancel run {}", run.id);
+        let path = format!("actions/runs/{}/{}", run.id, if force { "force-cancel" } else { "cancel" });
+        self.json(&Ask::post(&doing, &path, json!({}))).map(drop)
+    }
+
     fn pages<T>(&self, doing: &str, path: &str, key: &str, read: fn(&Value) -> Option<T>) -> Result<Vec<T>, Error> {
         let mut all = Vec::new();
         // A run has no more than 256 jobs of a matrix, and no repository a thousand workflows.

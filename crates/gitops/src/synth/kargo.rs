@@ -4,7 +4,7 @@
 //! For Kargo 1.11 and later: image subscriptions say `constraint` and `allowTagsRegexes` (`semverConstraint` is gone
 //! since 1.9, `allowTags` an error since 1.11), repositories are HTTPS URLs. Each dependent has one Stage for all its
 //! bases, not one per pair; bases that lead back to themselves are refused.
-use super::{Error, check_name, header, labels, restricted_container, restricted_pod};
+use super::{Enrolment, Error, check_name, header, labels, restricted_container, restricted_pod};
 use crate::yaml::emit;
 use regex::Regex;
 use serde_json::{Value, json};
@@ -26,8 +26,8 @@ pub struct Project {
     pub token_secret: Option<String>,
     /// The Secret of type `kubernetes.io/dockerconfigjson` with registry credentials for the Jobs.
     pub registry_secret: Option<String>,
-    /// The text of images.yaml for the Jobs: a ConfigMap, mounted at `/etc/cooperage/images.yaml`.
-    pub enrolment: Option<String>,
+    /// images.yaml and what lies beside it, for the Jobs: a ConfigMap, mounted at `/etc/cooperage`.
+    pub enrolment: Option<Enrolment>,
     /// How often the registry and the source of a built image are asked, `5m0s` unless given. With a webhook to Kargo it
     /// can be long.
     pub image_interval: Option<String>,
@@ -160,11 +160,8 @@ pub fn resources(project: &Project) -> Result<Vec<Value>, Error> {
             "metadata": metadata(project, "cooperage"), "automountServiceAccountToken": false,
         }),
     ];
-    if let Some(text) = &project.enrolment {
-        all.push(json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(project, ENROLMENT),
-            "data": { "images.yaml": text },
-        }));
+    if let Some(enrolment) = &project.enrolment {
+        all.push(enrolment.config_map(metadata(project, ENROLMENT))?);
     }
     all.extend(images.iter().map(|image| image_warehouse(project, image)));
     all.extend(bases.iter().map(|base| base_warehouse(project, base)));
@@ -360,8 +357,8 @@ fn template(project: &Project, name: &str, arguments: &[String]) -> Value {
         let items = json!([{ "key": ".dockerconfigjson", "path": "config.json" }]);
         volumes.push(json!({ "name": "registry", "secret": { "secretName": secret, "items": items } }));
     }
-    if project.enrolment.is_some() {
-        volumes.push(json!({ "name": "enrolment", "configMap": { "name": ENROLMENT } }));
+    if let Some(enrolment) = &project.enrolment {
+        volumes.push(json!({ "name": "enrolment", "configMap": enrolment.volume(ENROLMENT) }));
         mount(&mut container, "enrolment", "/etc/cooperage");
         env(&mut container, json!({ "name": "COOPERAGE_IMAGES", "value": "/etc/cooperage/images.yaml" }));
     }

@@ -2,7 +2,7 @@
 //! volume and NetworkPolicy, under the Pod Security Standard "restricted".
 //!
 //! A Deployment is the default: builds run in it by `kubectl exec`, and GitOps tools see nothing change.
-use super::{Error, check_name, header, labels, restricted_container, restricted_pod};
+use super::{Enrolment, Error, check_name, header, labels, restricted_container, restricted_pod};
 use crate::yaml::emit;
 use serde_json::{Value, json};
 
@@ -23,6 +23,8 @@ pub struct Runner {
     pub environment_secret: Option<String>,
     /// The ConfigMap with `images.yaml`, mounted at `/etc/cooperage`.
     pub config_map: Option<String>,
+    /// What is in that ConfigMap, which is then written, too.
+    pub enrolment: Option<Enrolment>,
     /// The cache volume's size, `20Gi`; without one the cache lives as long as the pod.
     pub cache: Option<String>,
     /// CPU request.
@@ -80,6 +82,11 @@ pub fn resources(runner: &Runner) -> Result<Vec<Value>, Error> {
     let mut all = vec![json!({
         "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(), "automountServiceAccountToken": false,
     })];
+    if let (Some(name), Some(enrolment)) = (&runner.config_map, &runner.enrolment) {
+        check_name(name, "ConfigMap", 253)?;
+        let metadata = json!({ "name": name, "namespace": runner.namespace, "labels": labels(&runner.name) });
+        all.push(enrolment.config_map(metadata)?);
+    }
     if let Some(size) = &runner.cache {
         let spec = json!({ "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": size } } });
         all.push(json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata(), "spec": spec }));
@@ -158,7 +165,8 @@ fn pod(runner: &Runner, before: &[String], arguments: &[String], probe: Option<O
     if let Some(config) = &runner.config_map {
         env.push(json!({ "name": "COOPERAGE_IMAGES", "value": "/etc/cooperage/images.yaml" }));
         mounts.push(json!({ "name": "config", "mountPath": "/etc/cooperage", "readOnly": true }));
-        volumes.push(json!({ "name": "config", "configMap": { "name": config } }));
+        let volume = runner.enrolment.as_ref().map_or_else(|| json!({ "name": config }), |files| files.volume(config));
+        volumes.push(json!({ "name": "config", "configMap": volume }));
     }
     let mut container = json!({
         "name": "cooperage", "image": runner.image, "args": arguments, "env": env, "workingDir": "/tmp",

@@ -4,8 +4,11 @@
 //! what changed. Wrong descriptions (names that Kubernetes does not take, cycles, unknown bases) are errors before
 //! anything is written.
 pub mod argocd;
+mod enrolment;
 pub mod kargo;
 pub mod kubernetes;
+
+pub use enrolment::{Enrolment, File};
 
 use serde_json::{Value, json};
 
@@ -35,6 +38,17 @@ pub enum Error {
         value: String,
         /// Why it is refused.
         problem: &'static str,
+    },
+    /// More than a ConfigMap takes.
+    #[error(
+        "images.yaml and what lies beside it have {size} KiB, and a ConfigMap holds 1024{}{largest}",
+        if largest.is_empty() { "" } else { "; the largest are " }
+    )]
+    TooLarge {
+        /// All of it, in KiB.
+        size: usize,
+        /// The largest files, in words.
+        largest: String,
     },
     /// Two images with the same name.
     #[error("`{0}` is there twice")]

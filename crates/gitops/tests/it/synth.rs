@@ -4,7 +4,7 @@ use crate::schema::{check, crd, load, read};
 use gitops::synth::argocd::Application;
 use gitops::synth::kargo::{Base, Image, Project, Rebuild, synth};
 use gitops::synth::kubernetes::{self, Runner, Workload};
-use gitops::synth::{Error, argocd};
+use gitops::synth::{Enrolment, Error, argocd};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ fn project() -> Project {
             new,
             image("worker", &["web", "api"], Some(job)),
         ],
-        enrolment: Some("- name: web\n".into()),
+        enrolment: Some(Enrolment { images: "- name: web\n".into(), ..Enrolment::default() }),
         image_interval: None,
         base_interval: Some("12h".into()),
         bases: vec![
@@ -222,6 +222,7 @@ fn runner(workload: Workload) -> Runner {
         registry_secret: Some("registry".into()),
         environment_secret: Some("tokens".into()),
         config_map: Some("images".into()),
+        enrolment: None,
         cache: Some("20Gi".into()),
         cpu: "500m".into(),
         cpu_limit: Some("2".into()),

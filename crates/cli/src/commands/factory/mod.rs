@@ -1,6 +1,7 @@
 //! `cooperage factory`: images enrolled in one file, from Dockerfile to deployment.
 mod add;
 mod batch;
+mod beside;
 mod build;
 mod check_bases;
 mod discover;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use factory::enrol::{Image, Managed, Source};
 use factory::state::{State, Status};
-use gitops::synth::{argocd, kargo, kubernetes};
+use gitops::synth::{Enrolment, argocd, kargo, kubernetes};
 
 use super::{FileArgs, Place, shown};
 use crate::app::Context;
@@ -45,7 +45,7 @@ struct KargoArgs {
     /// The Secret of type kubernetes.io/dockerconfigjson with registry credentials for the Jobs
     #[arg(long, value_name = "NAME")]
     registry_secret: Option<String>,
-    /// Inputs of the GitHub workflows that rebuild
+    /// Inputs of the GitHub workflows, and variables of the GitLab pipelines, that rebuild
     #[arg(long = "workflow-input", value_name = "KEY=VALUE", default_value = "version_bump=patch")]
     inputs: Vec<String>,
     /// How often the registries and sources of built images are asked
@@ -113,7 +113,8 @@ struct KubernetesArgs {
     /// The Secret whose keys become environment variables
     #[arg(long, value_name = "NAME")]
     environment_secret: Option<String>,
-    /// The ConfigMap with images.yaml, mounted at /etc/cooperage
+    /// A ConfigMap of yours with images.yaml, mounted at /etc/cooperage (default: where there is an images.yaml here, one
+    /// is written with it and with what it names beside it)
     #[arg(long, value_name = "NAME")]
     config_map: Option<String>,
     /// The size of the cache volume; none: the cache lives as long as the pod
@@ -137,6 +138,8 @@ struct KubernetesArgs {
     arguments: Vec<String>,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    file: FileArgs,
 }
 
 /// Where the resources go.
@@ -159,14 +162,18 @@ impl OutputArgs {
 }
 
 pub(super) fn run(args: &SynthArgs, context: &Context<'_>) -> Result<()> {
-    let wrong = |error: gitops::synth::Error| CliError::usage(error.to_string());
+    let wrong = |error: gitops::synth::Error| match error {
+        gitops::synth::Error::TooLarge { .. } => CliError::usage(error.to_string())
+            .hint("let these images be built from a repository (source), or leave files out with .dockerignore"),
+        error => CliError::usage(error.to_string()),
+    };
     match &args.command {
         SynthCommand::Kargo(args) => {
             let place = Place::open(&args.file, context)?;
             let state = place.state(context)?;
             let file = &place.enrolment.file;
-            let text = std::fs::read_to_string(file).map_err(|e| CliError::io("read", file, &e))?;
-            let project = project(args, &place.enrolment.images, &state, text)?;
+            let beside = super::beside::collect(&place, context)?;
+            let project = project(args, &place.enrolment.images, &state, beside)?;
             let unknown = |image: &&kargo::Image| {
                 image.bases.is_empty()
                     && state.images.get(&image.enrolled).is_none_or(|state| state.status != Status::Complete)
@@ -178,6 +185,9 @@ pub(super) fn run(args: &SynthArgs, context: &Context<'_>) -> Result<()> {
                 context.ui.note(&format!(
                     "{file}: what {names} are made from is not known yet; cooperage factory discover finds it"
                 ));
+            }
+            for (name, hold) in state.images.iter().filter_map(|(name, of)| Some((name, of.hold.as_ref()?))) {
+                context.ui.note(&format!("{name} is held ({}): no Stage rebuilds it", hold.reason));
             }
             args.output.write(&kargo::synth(&project).map_err(wrong)?, context)
         }
@@ -195,22 +205,30 @@ pub(super) fn run(args: &SynthArgs, context: &Context<'_>) -> Result<()> {
             args.output.write(&argocd::synth(&application).map_err(wrong)?, context)
         }
         SynthCommand::Kubernetes(args) => {
-            args.output.write(&kubernetes::synth(&runner(args)?).map_err(wrong)?, context)
+            args.output.write(&kubernetes::synth(&runner(args, context)?).map_err(wrong)?, context)
         }
     }
 }
 
-fn runner(args: &KubernetesArgs) -> Result<kubernetes::Runner> {
+fn runner(args: &KubernetesArgs, context: &Context<'_>) -> Result<kubernetes::Runner> {
+    let there = args.file.file.is_some() || args.file.path(context)?.is_file();
+    let enrolment = match (&args.config_map, there) {
+        (None, true) => Some(super::beside::collect(&Place::open(&args.file, context)?, context)?),
+        _ => None,
+    };
+    let config_map = args.config_map.clone().or_else(|| enrolment.as_ref().map(|_| format!("{}-images", args.name)));
     let or = |usual: &[&str]| match args.arguments.is_empty() {
         true => usual.iter().map(|word| (*word).to_owned()).collect(),
         false => args.arguments.clone(),
     };
     let cache = Some(args.cache.clone()).filter(|size| !size.is_empty() && size != "none");
     let usual = args.arguments.is_empty();
-    if args.workload != "deployment" && usual && args.config_map.is_none() {
-        return Err(CliError::usage(format!("a {} that builds needs images.yaml", args.workload)).hint(
-            "kubectl create configmap images --from-file=images.yaml, and name it here with --config-map images",
-        ));
+    if args.workload != "deployment" && usual && config_map.is_none() {
+        return Err(CliError::usage(format!(
+            "a {} that builds needs images.yaml, and there is none here",
+            args.workload
+        ))
+        .hint("name it with --file, or a ConfigMap that has it with --config-map"));
     }
     let workload = match args.workload.as_str() {
         "job" => kubernetes::Workload::Job { arguments: or(&["factory", "build", "--all"]) },
@@ -232,7 +250,8 @@ fn runner(args: &KubernetesArgs) -> Result<kubernetes::Runner> {
         workload,
         registry_secret: args.registry_secret.clone(),
         environment_secret: args.environment_secret.clone(),
-        config_map: args.config_map.clone(),
+        config_map,
+        enrolment,
         cache,
         cpu: args.cpu.clone(),
         cpu_limit: args.cpu_limit.clone(),
@@ -243,7 +262,7 @@ fn runner(args: &KubernetesArgs) -> Result<kubernetes::Runner> {
 
 /// What is enrolled, in Kargo's terms. An image without a repository of its own (a Dockerfile beside images.yaml) is
 /// watched only.
-fn project(args: &KargoArgs, enrolled: &[Image], state: &State, enrolment: String) -> Result<kargo::Project> {
+fn project(args: &KargoArgs, enrolled: &[Image], state: &State, enrolment: Enrolment) -> Result<kargo::Project> {
     let mut inputs = BTreeMap::new();
     for input in args.inputs.iter().filter(|input| !input.is_empty()) {
         let (key, value) = input
@@ -273,7 +292,11 @@ fn project(args: &KargoArgs, enrolled: &[Image], state: &State, enrolment: Strin
                     paths: source.paths.clone(),
                     versioned,
                     bases: of,
-                    rebuild: rebuild(managed, source, &inputs),
+                    rebuild: match known.and_then(|state| state.hold.as_ref()) {
+                        // A Job knows nothing of holds.
+                        Some(_) => None,
+                        None => rebuild(image, managed, source, &inputs),
+                    },
                 });
             }
             None => bases.push(watched(image, versioned)),
@@ -335,7 +358,12 @@ fn watched(image: &Image, versioned: bool) -> kargo::Base {
     }
 }
 
-fn rebuild(managed: &Managed, source: &Source, inputs: &BTreeMap<String, String>) -> Option<kargo::Rebuild> {
+fn rebuild(
+    image: &Image,
+    managed: &Managed,
+    source: &Source,
+    inputs: &BTreeMap<String, String>,
+) -> Option<kargo::Rebuild> {
     if !managed.auto_rebuild {
         return None;
     }
@@ -346,6 +374,18 @@ fn rebuild(managed: &Managed, source: &Source, inputs: &BTreeMap<String, String>
             workflow: workflow.clone(),
             inputs: inputs.clone(),
         },
+        ("gitlab", Some(repository), _) => {
+            // As the pipeline knows them that `factory workflow gitlab` writes.
+            let named = |key: &String| if key == "version_bump" { "BUMP".to_owned() } else { key.clone() };
+            let mut variables: BTreeMap<String, String> =
+                inputs.iter().map(|(key, value)| (named(key), value.clone())).collect();
+            variables.insert("IMAGE".into(), image.name.clone());
+            kargo::Rebuild::GitLab {
+                api: "https://gitlab.com/api/v4".into(),
+                repository: repository.clone(),
+                variables,
+            }
+        }
         _ => kargo::Rebuild::Job { arguments: ["factory", "build", "{{args.imageName}}"].map(str::to_owned).into() },
     })
 }

@@ -24,6 +24,7 @@ Examples:
   cooperage remote status                                     the last runs
   cooperage remote logs                                       what the failed steps of the last run said
   cooperage remote rerun --failed --watch                     run what failed again
+  cooperage remote cancel                                     end the last run of the branch
 
 {usage-heading} {usage}
 
@@ -54,6 +55,8 @@ enum RemoteCommand {
     Logs(Box<LogsArgs>),
     /// Run a run's jobs again
     Rerun(Box<RerunArgs>),
+    /// End a run that is not over
+    Cancel(Box<CancelArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -148,6 +151,20 @@ struct RerunArgs {
     place: PlaceArgs,
 }
 
+#[derive(Debug, Args)]
+struct CancelArgs {
+    /// The run's number (default: the newest run of the branch that is checked out)
+    #[arg(value_name = "RUN")]
+    run: Option<u64>,
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Do not wait for steps that run although the run is cancelled (if: always())
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
 /// Which run, where it has no number.
 #[derive(Debug, Clone, Default, Args)]
 struct WhichArgs {
@@ -202,6 +219,16 @@ pub(crate) fn run(args: &RemoteArgs, context: &Context<'_>) -> Result<()> {
             let run = pick(&actions, &here, args.run, &args.which, false, context)?;
             let what = show::Logs { job: args.job.as_deref(), all: args.all, timestamps: args.timestamps };
             show::logs(&actions, &run, &what, context)
+        }
+        RemoteCommand::Cancel(args) => {
+            let (actions, here) = args.place.open(context, true)?;
+            let run = pick(&actions, &here, args.run, &args.which, false, context)?;
+            if run.ended().is_some() {
+                context.ui.note(&format!("run {} is over: {}", run.id, run.word()));
+                return Ok(());
+            }
+            actions.cancel(&run, args.force).map_err(wrong)?;
+            context.ui.out(&format!("run {} is being cancelled: {}\n", run.id, run.url))
         }
         RemoteCommand::Rerun(args) => {
             let (actions, here) = args.place.open(context, true)?;
