@@ -9,7 +9,7 @@ use crate::history::Recorder;
 use crate::image::{BuiltImage, ImageOptions, assemble};
 use crate::images::ImageResolver;
 use crate::place::Place;
-use crate::plan::{ImageOrigin, PlanInput, plan};
+use crate::plan::{ImageOrigin, Plan, PlanInput, plan};
 use crate::provenance::{Captured, Timeline, capture};
 use crate::request::{BuildRequest, CacheBackend, CacheMode, Output, OutputKind};
 use crate::snapshot::{ChainLayer, Layers};
@@ -268,7 +268,7 @@ impl Engine {
             None => error.with_diagnostics(diagnostics(Vec::new())),
         };
 
-        checks(&file, &loaded, request, events).map_err(located)?;
+        checks(&file, &loaded, request, events, None).map_err(located)?;
         if let Some(syntax) = &file.directives.syntax
             && !syntax.value.contains("docker/dockerfile")
         {
@@ -333,6 +333,7 @@ impl Engine {
             }
             plans.push(plan);
         }
+        checks(file, loaded, request, events, plans.first()).map_err(located)?;
         let epoch = plans.last().and_then(|plan| plan.epoch);
         let imports = loading.finish(events);
         *used = Some(Arc::clone(&imports));
@@ -616,11 +617,13 @@ fn statements(
 }
 
 /// BuildKit's checks: warnings, and with `# check=error=true` the end of the build.
+/// What the rules say of the Dockerfile. With a plan, whose base images are known: what they say beyond that.
 fn checks(
     file: &dockerfile::ast::Dockerfile,
     loaded: &crate::contexts::Loaded,
     request: &BuildRequest,
     events: &Events,
+    plan: Option<&Plan>,
 ) -> Result<()> {
     use dockerfile::lint::{Config, Input, run};
     let host = oci::Platform::host();
@@ -635,6 +638,14 @@ fn checks(
         build_platform: platform(&host),
         ..dockerfile::eval::Options::default()
     };
+    let base = |name: &str| {
+        let image = plan.and_then(|plan| Some(&plan.images[*plan.named.get(name)?]))?;
+        let pairs = image.config.config.env.iter().filter_map(|text| text.split_once('='));
+        Some(dockerfile::eval::BaseImage {
+            env: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            has_shell: image.config.config.shell.as_ref().is_some_and(|shell| !shell.is_empty()),
+        })
+    };
     let config =
         match request.build_args.get("BUILDKIT_DOCKERFILE_CHECK") {
             Some(text) => Some(Config::parse(text).map_err(|e| {
@@ -643,9 +654,16 @@ fn checks(
             None => None,
         };
     let ignore = loaded.ignore_text.as_deref().and_then(|text| dockerfile::ignore::Ignore::parse(text).ok());
+    let said = match plan {
+        Some(_) => {
+            run(file, &Input { options: options.clone(), ignore: ignore.as_ref(), config: config.clone() }).findings
+        }
+        None => Vec::new(),
+    };
+    let options = dockerfile::eval::Options { base_images: &base, ..options };
     let report = run(file, &Input { options, ignore: ignore.as_ref(), config });
     let lines = dockerfile::LineIndex::new(&loaded.text);
-    for finding in &report.findings {
+    for finding in report.findings.iter().filter(|finding| !said.contains(finding)) {
         let line = lines.line(finding.span.start);
         let message = format!("{}: {} (line {line})", finding.rule.name, finding.detail);
         events.send(Event::Warning { id: None, message });

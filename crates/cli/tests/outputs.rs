@@ -243,6 +243,28 @@ fn a_destination_has_the_time_of_the_directory_that_was_copied() {
 }
 
 #[test]
+fn variables_that_a_base_image_lacks_are_named() {
+    if !ready("variables_that_a_base_image_lacks_are_named") {
+        return;
+    }
+    let registry = Registry::start().unwrap();
+    let place = Place::new("FROM scratch\nENV KNOWN=1\nCOPY hello /\n");
+    let base = format!("{}/base", registry.host());
+    place.build(&format!("--push -t {base}"));
+    let uses = format!("FROM {base}\nENV A=$KNOWN B=$KNWON\n");
+    let build = |dockerfile: &str| {
+        fs::write(place.path("context/Dockerfile"), dockerfile).unwrap();
+        let output = place.command("").output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, log) = build(&uses);
+    let said = "UndefinedVar: Usage of undefined variable '$KNWON' (did you mean $KNOWN?) (line 2)";
+    assert!(code == Some(0) && log.contains(said) && log.matches("UndefinedVar").count() == 1, "{log}");
+    let (code, log) = build(&format!("# check=error=true\n{uses}"));
+    assert!(code == Some(1) && log.contains("Dockerfile:3"), "{log}");
+}
+
+#[test]
 fn repositories_keep_their_git_directory_and_are_checked() {
     let place = Place::new("");
     let (server, commit) = served(&place, &[("file", "one\n")]);

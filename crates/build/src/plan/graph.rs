@@ -75,6 +75,8 @@ pub(crate) struct Plan {
     pub(crate) stages: Vec<PlannedStage>,
     pub(crate) target: usize,
     pub(crate) images: Vec<Arc<ResolvedImage>>,
+    /// Which of `images` a name in a `FROM` means, after expansion.
+    pub(crate) named: HashMap<String, usize>,
     pub(crate) epoch: Option<i64>,
     pub(crate) warnings: Vec<String>,
 }
@@ -100,7 +102,14 @@ pub(crate) fn plan(input: &PlanInput<'_>, images: &dyn Images) -> Result<Plan> {
         globals,
         states: HashMap::new(),
         done: HashMap::new(),
-        plan: Plan { stages: Vec::new(), target: 0, images: Vec::new(), epoch, warnings: Vec::new() },
+        plan: Plan {
+            stages: Vec::new(),
+            target: 0,
+            images: Vec::new(),
+            named: HashMap::new(),
+            epoch,
+            warnings: Vec::new(),
+        },
         image_ids: HashMap::new(),
         used_args: std::collections::BTreeSet::new(),
     };
@@ -109,6 +118,7 @@ pub(crate) fn plan(input: &PlanInput<'_>, images: &dyn Images) -> Result<Plan> {
     planner.plan.target = place;
     planner.finish_config(place);
     planner.warn_unused_args();
+    planner.plan.named = planner.image_ids.into_iter().map(|((name, _), id)| (name, id)).collect();
     Ok(planner.plan)
 }
 
