@@ -1,6 +1,7 @@
 //! Lock files in TOML with `[[package]]` tables: Cargo's, Poetry's, uv's.
 use super::{Catalogue, Found, Result, Source, is_vendored, malformed, name_of, text};
 use crate::package::{Evidence, Package, PackageType};
+use std::collections::{HashMap, HashSet};
 use toml::Value;
 
 /// `Cargo.lock`, `poetry.lock`, `uv.lock`
@@ -30,6 +31,7 @@ impl Catalogue for Toml {
             Err(error) => return malformed(format!("it is no TOML: {}", error.message())),
         };
         let packages = table.get("package").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let wanted = wanted(packages);
         for entry in packages {
             let field = |name: &str| entry.get(name).and_then(Value::as_str);
             let (Some(name), Some(version)) = (field("name"), field("version")) else { continue };
@@ -37,16 +39,52 @@ impl Catalogue for Toml {
             let groups = entry.get("groups").and_then(Value::as_array);
             let is_dev = field("category") == Some("dev")
                 || groups.is_some_and(|g| !g.iter().any(|g| g.as_str() == Some("main")));
-            let own = entry
-                .get("source")
-                .and_then(Value::as_table)
-                .is_some_and(|s| s.contains_key("virtual") || s.contains_key("editable"));
-            if !is_dev && !own {
+            let is_dev = is_dev || wanted.as_ref().is_some_and(|wanted| !wanted.contains(name));
+            if !is_dev && !is_own(entry) {
                 found.push(Package::new(kind, name, version, Evidence::Lock));
             }
         }
         Ok(())
     }
+}
+
+/// Whether an entry of a uv lock file is a project that it is of.
+fn is_own(entry: &Value) -> bool {
+    let source = entry.get("source").and_then(Value::as_table);
+    source.is_some_and(|source| source.contains_key("virtual") || source.contains_key("editable"))
+}
+
+/// What the dependencies of uv's projects lead to, extras included; none where there are no development dependencies
+/// that are to be told from them.
+fn wanted(packages: &[Value]) -> Option<HashSet<&str>> {
+    let is_dev = |entry: &Value| is_own(entry) && entry.get("dev-dependencies").is_some();
+    if !packages.iter().any(is_dev) {
+        return None;
+    }
+    let names = |list: &'_ Value| -> Vec<String> {
+        let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter_map(|one| one.get("name")?.as_str().map(str::to_owned)).collect()
+    };
+    let mut edges: HashMap<&str, Vec<String>> = HashMap::new();
+    let mut waiting = Vec::new();
+    for entry in packages {
+        let Some(name) = entry.get("name").and_then(Value::as_str) else { continue };
+        let extras = entry.get("optional-dependencies").and_then(Value::as_table);
+        let lists = entry.get("dependencies").into_iter().chain(extras.into_iter().flat_map(|extras| extras.values()));
+        let next = edges.entry(name).or_default();
+        next.extend(lists.flat_map(names));
+        if is_own(entry) {
+            waiting.push(name.to_owned());
+        }
+    }
+    let mut wanted = HashSet::new();
+    while let Some(name) = waiting.pop() {
+        if let Some((name, next)) = edges.remove_entry(name.as_str()) {
+            wanted.insert(name);
+            waiting.extend(next);
+        }
+    }
+    Some(wanted)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Node: packages in `node_modules`, and the lock files of npm, Yarn and pnpm.
 //!
 //! Yarn's and pnpm's files are YAML (or nearly) that their tools write in one shape; they are read by line and
-//! indentation. Development dependencies are left out where the file marks them.
+//! indentation. Development dependencies are left out where the file tells which these are: Yarn's does not.
 use super::{Catalogue, Found, Result, Source, is_vendored, line, malformed, name_of, text};
 use crate::package::{Evidence, Package, PackageType};
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// `node_modules/NAME/package.json`
 pub(super) struct Installed;
@@ -159,6 +159,8 @@ impl Catalogue for Yarn {
             if !line.starts_with(' ') {
                 done(&mut name, &mut version);
                 let first = line.trim_end_matches(':').split(',').next().unwrap_or("").trim().trim_matches('"');
+                // An alias of Yarn 1: what is installed under that name is another package.
+                let first = first.split_once("@npm:").map_or(first, |(_, real)| real);
                 name = package_name(first).filter(|name| *name != "__metadata").map(str::to_owned);
             } else if let Some(field) = line.strip_prefix("  ").filter(|field| !field.starts_with(' ')) {
                 let (key, value) = field.split_once([' ', ':']).unwrap_or((field, ""));
@@ -190,6 +192,7 @@ impl Catalogue for Pnpm {
 
     fn read(&self, _: &str, content: &mut dyn Source, found: &mut Found) -> Result<()> {
         let text = text(content)?;
+        let wanted = pnpm_wanted(&text);
         let mut section = "";
         let mut last_is_dev = false;
         let mut current: Option<Package> = None;
@@ -205,7 +208,7 @@ impl Catalogue for Pnpm {
                 current.take().filter(|_| !last_is_dev).into_iter().for_each(|package| found.push(package));
                 last_is_dev = false;
                 let key = key.trim_end().trim_end_matches(':').trim_matches(['\'', '"']);
-                current = pnpm_key(key);
+                current = pnpm_key(key).filter(|_| wanted.as_ref().is_none_or(|wanted| wanted.contains(key)));
             } else if line.trim() == "dev: true" {
                 last_is_dev = true;
             }
@@ -213,6 +216,54 @@ impl Catalogue for Pnpm {
         current.filter(|_| !last_is_dev).into_iter().for_each(|package| found.push(package));
         Ok(())
     }
+}
+
+/// What `dependencies` and `optionalDependencies` of the projects lead to, as keys of `packages`; none where the file
+/// marks development dependencies itself (before version 9), or has none.
+fn pnpm_wanted(text: &str) -> Option<HashSet<&str>> {
+    let (mut section, mut block, mut of, mut development) = ("", "", "", false);
+    let mut edges: HashMap<&str, Vec<String>> = HashMap::new();
+    let mut waiting: Vec<String> = Vec::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let depth = line.len() - line.trim_start().len();
+        let (key, value) = line.trim().split_once(": ").unwrap_or((line.trim().trim_end_matches(':'), ""));
+        let (key, value) = (key.trim_matches(['\'', '"']), value.trim_matches(['\'', '"']));
+        match (section, depth) {
+            (_, 0) => section = key,
+            ("importers", 4) | ("snapshots", 4) => block = key,
+            ("importers", 6) => of = key,
+            ("importers", 8) if key == "version" => match block {
+                "dependencies" | "optionalDependencies" => waiting.push(pnpm_snapshot(of, value)),
+                "devDependencies" => development = true,
+                _ => {}
+            },
+            ("snapshots", 2) => {
+                of = key;
+                edges.entry(of).or_default();
+            }
+            ("snapshots", 6) if matches!(block, "dependencies" | "optionalDependencies") => {
+                edges.entry(of).or_default().push(pnpm_snapshot(key, value));
+            }
+            _ => {}
+        }
+    }
+    if !development || edges.is_empty() {
+        return None;
+    }
+    let mut wanted = HashSet::new();
+    while let Some(key) = waiting.pop() {
+        if let Some((key, next)) = edges.remove_entry(key.as_str()) {
+            wanted.insert(key.split('(').next().unwrap_or(key));
+            waiting.extend(next);
+        }
+    }
+    Some(wanted)
+}
+
+/// The key in `snapshots`: an alias says which package it is of.
+fn pnpm_snapshot(name: &str, version: &str) -> String {
+    let plain = version.split('(').next().unwrap_or(version);
+    if plain.contains('@') { version.to_owned() } else { format!("{name}@{version}") }
 }
 
 /// `/name/1.0.0` (5), `/name@1.0.0(peer@2)` (6), `name@1.0.0` (9).
