@@ -388,8 +388,12 @@ fn in_a_job_of_github_actions() {
     let inspected = place.ok(&["image", "inspect", &place.registry.reference("o/api:1.4.0")]);
     assert!(inspected.contains("0123456789abcdef0123456789abcdef01234567"), "{inspected}");
     // Without tag rules, and without the state of the runs before.
+    let unknown = place.run(&["factory", "check-bases"]);
+    let unknown = String::from_utf8(unknown.stderr).unwrap();
+    assert!(unknown.contains("what web are made from is not known yet"), "{unknown}");
     job("refs/heads/main", &["factory", "build", "web"]);
     place.digest("o/web:0.1.0");
+    assert!(place.read("factory/images/web.yaml").contains("baseImages:\n  - "), "what was built is known");
     std::fs::remove_dir_all(place.path("factory/images")).unwrap();
     assert!(job("refs/heads/main", &["factory", "build", "web"]).contains("version=0.1.1\n"));
 }

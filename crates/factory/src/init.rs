@@ -19,6 +19,8 @@ pub struct Found {
     pub source: Option<Remote>,
     /// The Dockerfile, from the repository's top, or from `images.yaml` where there is no repository.
     pub dockerfile: String,
+    /// The build context, from the repository's top, where its files say that it is not the repository.
+    pub context: Option<String>,
 }
 
 /// Where a repository comes from.
@@ -114,7 +116,40 @@ fn describe(dir: &Path, path: &Path, taken: &mut BTreeSet<String>) -> Found {
         _ => "ghcr.io",
     };
     let repository = format!("{}/{name}", owner.unwrap_or_else(|| "owner".into()));
-    Found { name, registry: registry.into(), repository, source, dockerfile: relative.display().to_string() }
+    let context = context(from, relative);
+    Found { name, registry: registry.into(), repository, source, dockerfile: relative.display().to_string(), context }
+}
+
+/// The directory of a Dockerfile, where that is what it is built in: what it copies lies there, and not at the top, or
+/// it copies all there is.
+fn context(top: &Path, dockerfile: &Path) -> Option<String> {
+    let below = dockerfile.parent().filter(|below| !below.as_os_str().is_empty())?;
+    let text = std::fs::read_to_string(top.join(dockerfile)).ok()?.replace("\\\n", " ");
+    let (mut here, mut all) = (false, false);
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        if !words.next().is_some_and(|word| ["copy", "add"].contains(&word.to_lowercase().as_str())) {
+            continue;
+        }
+        let words: Vec<&str> = words.collect();
+        if words.iter().any(|word| word.starts_with("--from") || word.starts_with("<<") || word.starts_with('[')) {
+            continue;
+        }
+        let sources: Vec<&str> = words.into_iter().filter(|word| !word.starts_with("--")).collect();
+        for source in sources.split_last().map(|(_, sources)| sources).unwrap_or_default() {
+            let source = source.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/');
+            if source.is_empty() || source == "." {
+                all = true;
+            } else if !source.contains(['$', '*', '?', '[']) && !source.contains("://") {
+                match (top.join(below).join(source).exists(), top.join(source).exists()) {
+                    (false, true) => return None,
+                    (true, false) => here = true,
+                    _ => {}
+                }
+            }
+        }
+    }
+    (here || all).then(|| below.display().to_string())
 }
 
 /// The repository that holds a directory: its top, and its remote `origin`.
@@ -155,6 +190,12 @@ fn remote(top: &Path) -> Option<Remote> {
     let head = std::fs::read_to_string(git.join("HEAD")).unwrap_or_default();
     let branch = head.trim().strip_prefix("ref: refs/heads/").unwrap_or("main").to_owned();
     Some(parse_remote(&url?, branch))
+}
+
+/// What a repository's URL says of it; user and password are left out.
+#[must_use]
+pub fn remote_of(url: &str, branch: &str) -> Remote {
+    parse_remote(url, branch.to_owned())
 }
 
 fn parse_remote(url: &str, branch: String) -> Remote {
@@ -213,6 +254,9 @@ impl Found {
                 }
                 source.push(("branch".to_owned(), text(&remote.branch)));
                 source.push(("dockerfile".to_owned(), text(&self.dockerfile)));
+                if let Some(context) = &self.context {
+                    source.push(("context".to_owned(), text(context)));
+                }
                 out.push(("source".to_owned(), Value::Map(source)));
             }
             None => out.push(("local".to_owned(), Value::Map(vec![("dockerfile".to_owned(), text(&self.dockerfile))]))),
@@ -311,6 +355,10 @@ mod tests {
         write("mono/api/Dockerfile.worker", "FROM scratch\n");
         write("mono/api/Dockerfile.dockerignore", "");
         write("mono/node_modules/x/Dockerfile", "FROM scratch\n");
+        write("mono/web/Dockerfile", "FROM scratch\nCOPY --chown=1 package.json \\\n  ./\nCOPY . .\n");
+        write("mono/web/package.json", "{}");
+        write("mono/cmd/Dockerfile", "FROM scratch\nCOPY go.mod cmd/ /src/\n");
+        write("mono/go.mod", "");
         write("alone/Dockerfile", "FROM scratch\n");
         let found = find(dir.path()).unwrap();
         let list: Vec<_> = found
@@ -323,9 +371,13 @@ mod tests {
                 ("alone", "owner/alone", "alone/Dockerfile", false),
                 ("api", "acme/api", "api/Dockerfile", true),
                 ("api-worker", "acme/api-worker", "api/Dockerfile.worker", true),
+                ("cmd", "acme/cmd", "cmd/Dockerfile", true),
                 ("mono", "acme/mono", "Dockerfile", true),
+                ("web", "acme/web", "web/Dockerfile", true),
             ]
         );
+        let contexts: Vec<_> = found.iter().filter_map(|found| found.context.as_deref()).collect();
+        assert_eq!(contexts, ["web"], "what web copies lies beside its Dockerfile, what cmd copies does not");
         assert_eq!(found[1].source.as_ref().unwrap().branch, "trunk");
         let entries: Vec<Value> = found.iter().map(Found::entry).collect();
         let text = append(Path::new("images.yaml"), "", &entries).unwrap();

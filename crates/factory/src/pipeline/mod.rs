@@ -306,9 +306,16 @@ fn finish(machine: Machine<'_>, result: Result<(), Failure>) -> Result<Outcome, 
     Ok(Outcome {
         run,
         version: configured["version"].as_str().map(str::to_owned),
-        digest: built["digest"].as_str().map(str::to_owned),
+        // A rollback builds nothing: its digest is the one that it goes to.
+        digest: built["digest"].as_str().or(configured["digest"].as_str()).map(str::to_owned),
         size: built["size"].as_u64().unwrap_or(0),
-        tags: tagged["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+        tags: [&tagged["tags"], &tagged["moved"]]
+            .into_iter()
+            .filter_map(Value::as_array)
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         failure: result.err().map(|failure| (machine.failure.clone().unwrap_or_default(), failure)),
         steps,
     })

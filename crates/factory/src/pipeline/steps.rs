@@ -60,6 +60,7 @@ pub(super) fn all(machine: &mut Machine<'_>, options: &Options) -> Result<(), Fa
         |m| match options.local {
             true => local("tags nothing"),
             false => {
+                rediscover(m, &tree);
                 let tagged = tag(m, &plan, &built)?;
                 git_tag(m, managed, &plan, &tree)?;
                 Ok(Ended::Done(tagged))
@@ -404,6 +405,27 @@ pub(super) fn built_from(bases: &[String], state: &State, built: &Value) -> BTre
         }
     }
     out
+}
+
+/// Notes the bases of the Dockerfile that was built: who builds without `discover` is told of their changes, too.
+fn rediscover(machine: &Machine<'_>, tree: &Value) {
+    let factory = machine.factory;
+    let dir = std::path::absolute(factory.enrolment.dir()).unwrap_or_else(|_| PathBuf::from("."));
+    let top = tree["top"].as_str().map_or_else(|| dir.clone(), PathBuf::from);
+    let (_, dockerfile) = context_of(machine.image, &top, &dir);
+    let read = |_: &Managed| {
+        std::fs::read_to_string(&dockerfile)
+            .map_err(|error| crate::discover::Failure { message: error.to_string(), hint: None })
+    };
+    let only = [machine.image.name.clone()];
+    let report = crate::discover::discover(factory.enrolment, factory.state_dir, &only, (factory.clock)(), &read);
+    let why = match report {
+        Ok(report) => report.images.into_iter().find_map(|image| image.bases.err()).map(|failure| failure.message),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(why) = why {
+        machine.log("tag", &format!("warning: the base images of {} are not known: {why}", machine.image.name));
+    }
 }
 
 /// Gives the image its names: those that do not move first, moving ones only forwards.

@@ -14,15 +14,21 @@ pub(crate) struct AddArgs {
     /// Where it is or will be in its registry: REGISTRY/REPOSITORY, for an image that is watched only with :TAG
     #[arg(long, value_name = "REFERENCE")]
     image: oci::Reference,
-    /// Build it from this repository: OWNER/NAME on GitHub, or a URL
+    /// Build it from this repository: OWNER/NAME on the provider, or a URL
     #[arg(long, value_name = "REPOSITORY")]
     source: Option<String>,
+    /// Where OWNER/NAME is
+    #[arg(long, value_name = "NAME", default_value = "github", value_parser = ["github", "gitlab"], requires = "source")]
+    provider: String,
     /// The branch
     #[arg(long, value_name = "BRANCH", default_value = "main", requires = "source")]
     branch: String,
     /// The Dockerfile in the repository; without --source, beside images.yaml
     #[arg(long, value_name = "PATH")]
     dockerfile: Option<String>,
+    /// The build context's directory in the repository (default: all of it)
+    #[arg(long, value_name = "DIR", requires = "source")]
+    context: Option<String>,
     #[command(flatten)]
     file: FileArgs,
 }
@@ -35,10 +41,13 @@ pub(super) fn run(args: &AddArgs, context: &Context<'_>) -> Result<()> {
         Err(e) => return Err(CliError::io("read", &path, &e)),
     };
     let source = args.source.as_deref().map(|source| {
-        let short = !source.contains([':', '@']) && source.split('/').count() == 2;
-        let provider = if short { "github" } else { "git" };
-        let repo = short.then(|| source.to_owned());
-        Remote { provider: provider.into(), repo, url: source.to_owned(), branch: args.branch.clone() }
+        let parts = source.split('/').count();
+        let short = !source.contains([':', '@']) && !source.starts_with(['/', '.']);
+        if short && (parts == 2 || (parts > 2 && args.provider == "gitlab")) {
+            let (provider, repo) = (args.provider.clone(), Some(source.to_owned()));
+            return Remote { provider, repo, url: source.to_owned(), branch: args.branch.clone() };
+        }
+        init::remote_of(source, &args.branch)
     });
     let entry = if source.is_none() && args.dockerfile.is_none() {
         init::external_entry(&args.name, &args.image)
@@ -48,7 +57,11 @@ pub(super) fn run(args: &AddArgs, context: &Context<'_>) -> Result<()> {
             registry: args.image.registry().to_owned(),
             repository: args.image.repository().to_owned(),
             source,
-            dockerfile: args.dockerfile.clone().unwrap_or_else(|| "Dockerfile".into()),
+            dockerfile: args.dockerfile.clone().unwrap_or_else(|| match &args.context {
+                Some(context) => format!("{}/Dockerfile", context.trim_end_matches('/')),
+                None => "Dockerfile".into(),
+            }),
+            context: args.context.clone(),
         };
         found.entry()
     };

@@ -329,7 +329,7 @@ fn summary(outcomes: &[(&Image, Outcome)], context: &Context<'_>) -> Result<()> 
     for (image, outcome) in outcomes {
         let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
         let tags = if outcome.tags.is_empty() { "-".into() } else { outcome.tags.join(", ") };
-        let size = crate::progress::bytes(outcome.size);
+        let size = if outcome.size == 0 { "-".into() } else { crate::progress::bytes(outcome.size) };
         rows.push(vec![
             image.reference(),
             or(&outcome.version),

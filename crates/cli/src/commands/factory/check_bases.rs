@@ -85,6 +85,18 @@ pub(super) fn run(args: &CheckBasesArgs, context: &Context<'_>) -> Result<()> {
         }
         let changed = report.iter().filter(|checked| checked.changed).count();
         context.ui.note(&format!("{} images checked, {changed} changed", report.len() - failed));
+        let unknown = |image: &&factory::enrol::Image| {
+            image.managed().is_some()
+                && state.images.get(&image.name).is_none_or(|of| of.status == factory::state::Status::Pending)
+        };
+        let unknown: Vec<&str> =
+            place.enrolment.images.iter().filter(unknown).map(|image| image.name.as_str()).collect();
+        if !unknown.is_empty() {
+            let names = unknown.join(", ");
+            context
+                .ui
+                .note(&format!("what {names} are made from is not known yet; cooperage factory discover finds it"));
+        }
     }
     match failed {
         0 => Ok(()),
