@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use oci::{Digest, Digester};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::Arc;
@@ -105,6 +106,28 @@ pub fn detect_archive(head: &[u8]) -> bool {
 const CHUNK: usize = 256 << 10;
 const AHEAD: usize = 6;
 
+/// Reads until the buffer has `size` bytes or the stream has ended: fewer bytes are the end.
+///
+/// # Errors
+/// Those of the reader. What was read before is lost.
+pub fn fill(reader: &mut impl Read, buffer: &mut Vec<u8>, size: usize) -> io::Result<()> {
+    buffer.resize(size, 0);
+    let mut filled = 0;
+    while filled < size {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                buffer.clear();
+                return Err(error);
+            }
+        }
+    }
+    buffer.truncate(filled);
+    Ok(())
+}
+
 /// Reads on another thread, hashes on a third: inflating, hashing and unpacking run side by side.
 pub struct ReadAhead {
     chunks: Receiver<io::Result<Arc<Vec<u8>>>>,
@@ -133,11 +156,18 @@ impl ReadAhead {
         let (send, chunks) = sync_channel(AHEAD);
         spawn("layer-inflate")
             .spawn(move || {
+                // Chunks that everybody is done with are used again.
+                let mut used: VecDeque<Arc<Vec<u8>>> = VecDeque::new();
                 loop {
-                    let mut chunk = Vec::with_capacity(CHUNK);
-                    let result = reader.by_ref().take(CHUNK as u64).read_to_end(&mut chunk);
+                    let free = used.front_mut().and_then(Arc::get_mut).map(std::mem::take);
+                    if free.is_some() || used.len() > 2 * AHEAD {
+                        used.pop_front();
+                    }
+                    let mut chunk = free.unwrap_or_default();
+                    let result = fill(&mut reader, &mut chunk, CHUNK);
                     let end = chunk.is_empty();
                     let chunk = Arc::new(chunk);
+                    used.push_back(Arc::clone(&chunk));
                     if result.is_ok() && !end && hash.send(Arc::clone(&chunk)).is_err() {
                         return;
                     }

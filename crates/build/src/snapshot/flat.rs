@@ -30,7 +30,7 @@ impl Layers {
         }
         if self.store.layer(&id).is_some() {
             drop(between_processes);
-            let mut reader = self.open(layer, false, at)?;
+            let mut reader = self.open(layer, super::Want::Files, at)?;
             let mut apply = || -> Result<()> {
                 let applied = layer::apply(&mut reader.tar, root, options).map_err(layer_error);
                 applied.map_err(|error| blame(layer, &mut reader, error))?;
@@ -39,7 +39,7 @@ impl Layers {
             };
             return apply().inspect_err(|error| self.note_broken(&id, error));
         }
-        let mut reader = self.open(layer, false, at)?;
+        let mut reader = self.open(layer, super::Want::Files, at)?;
         let mut tar = ReadAhead::start(reader.take_tar()).map_err(layer_error)?;
         let applied = layer::apply::apply_buffered(&mut tar, root, options).map_err(layer_error);
         let applied = applied.map_err(|error| blame(layer, &mut reader, error))?;

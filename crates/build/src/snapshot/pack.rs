@@ -182,7 +182,7 @@ impl Layers {
                 tar.finish().map_err(layer_error)?.inner.finish().map_err(layer_error)?
             }
             None => {
-                let mut reader = self.open(&super::ChainLayer::Step(id.clone()), false, None)?;
+                let mut reader = self.open(&super::ChainLayer::Step(id.clone()), super::Want::Files, None)?;
                 layer::recompress(&mut reader.tar, sink, to, level, threads).map_err(layer_error)?
             }
         };

@@ -22,6 +22,10 @@ pub(super) struct LayerReader {
     pub(super) diff_id: Option<Digest>,
     /// The blob that is read from.
     pub(super) stored: Option<StoredBlob>,
+    /// Whether the digest of the compressed bytes is not looked at: that of the tar is.
+    pub(super) blob_unchecked: bool,
+    /// The stream itself has failed: network or registry, or the blob's digest.
+    broke: Arc<AtomicBool>,
     kept: Option<Kept>,
 }
 
@@ -50,7 +54,11 @@ struct Kept {
 impl LayerReader {
     /// What is in the store already.
     pub(super) fn plain(tar: Box<dyn Read + Send>, diff_id: Option<Digest>) -> Self {
-        Self { tar: Box::new(BufReader::with_capacity(256 << 10, tar)), diff_id, stored: None, kept: None }
+        Self::new(Box::new(BufReader::with_capacity(256 << 10, tar)), diff_id, Arc::default())
+    }
+
+    fn new(tar: Box<dyn Read + Send>, diff_id: Option<Digest>, broke: Arc<AtomicBool>) -> Self {
+        Self { tar, diff_id, stored: None, blob_unchecked: false, broke, kept: None }
     }
 
     /// What comes from elsewhere, read to its end and checked; the compressed bytes are kept as is asked.
@@ -71,11 +79,24 @@ impl LayerReader {
             growing = Some(Growing::new(file));
         }
         let state = TeeState { out, written: 0, growing: growing.clone(), failed: None };
-        let tee = Tee { inner: raw, state: Some(state), back: send, abandoned: Arc::clone(&abandoned) };
+        let broke = Arc::new(AtomicBool::new(false));
+        let tee = Tee {
+            inner: raw,
+            state: Some(state),
+            back: send,
+            abandoned: Arc::clone(&abandoned),
+            broke: Arc::clone(&broke),
+        };
         let ahead = Ahead::start(tee).map_err(|e| BuildError::io("start", "a thread", e))?;
-        let mut this = Self::plain(layer::decompress(ahead).map_err(layer_error)?, Some(diff_id));
+        let mut this = Self::new(layer::decompress(ahead).map_err(layer_error)?, Some(diff_id), broke);
         this.kept = Some(Kept { back, abandoned, blob, keep, stored, growing });
         Ok(this)
+    }
+
+    /// Whether what was read is wrong though it came well, and nobody looked at the blob's digest: read with that, the
+    /// layer shows which of the two is damaged.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.blob_unchecked && !self.broke.load(Ordering::Relaxed)
     }
 
     /// The compressed bytes, for who wants them as they come in.
@@ -163,6 +184,8 @@ impl Drop for Broken {
 /// Downloading, checking and keeping the bytes in a thread of its own, beside the one that inflates them.
 struct Ahead {
     chunks: Receiver<io::Result<Vec<u8>>>,
+    /// Chunks that may be filled again.
+    give_back: Sender<Vec<u8>>,
     current: Vec<u8>,
     used: usize,
     ended: bool,
@@ -172,24 +195,27 @@ impl Ahead {
     fn start(mut tee: Tee) -> io::Result<Self> {
         const CHUNK: usize = 256 << 10;
         let (send, chunks) = sync_channel(4);
+        let (give_back, used) = channel();
         std::thread::Builder::new().name("layer-download".to_owned()).spawn(move || {
             loop {
-                let mut chunk = Vec::with_capacity(CHUNK);
-                let result = tee.by_ref().take(CHUNK as u64).read_to_end(&mut chunk);
+                let mut chunk = used.try_recv().unwrap_or_default();
+                let result = layer::codec::fill(&mut tee, &mut chunk, CHUNK);
                 let last = result.is_err() || chunk.is_empty();
-                if send.send(result.map(|_| chunk)).is_err() || last {
+                if send.send(result.map(|()| chunk)).is_err() || last {
                     return;
                 }
             }
         })?;
-        Ok(Self { chunks, current: Vec::new(), used: 0, ended: false })
+        Ok(Self { chunks, give_back, current: Vec::new(), used: 0, ended: false })
     }
 }
 
 impl Read for Ahead {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.used == self.current.len() && !self.ended {
-            self.current = self.chunks.recv().map_err(|_| io::Error::other("the thread that downloads died"))??;
+            let next = self.chunks.recv().map_err(|_| io::Error::other("the thread that downloads died"))??;
+            // At the end nobody takes it.
+            let _ = self.give_back.send(std::mem::replace(&mut self.current, next));
             self.used = 0;
             self.ended = self.current.is_empty();
         }
@@ -217,6 +243,7 @@ struct Tee {
     state: Option<TeeState>,
     back: Sender<TeeState>,
     abandoned: Arc<AtomicBool>,
+    broke: Arc<AtomicBool>,
 }
 
 impl Read for Tee {
@@ -224,6 +251,7 @@ impl Read for Tee {
         let count = match self.inner.read(buffer) {
             Ok(count) => count,
             Err(error) => {
+                self.broke.store(true, Ordering::Relaxed);
                 if let Some(state) = &mut self.state {
                     let same = io::Error::new(error.kind(), error.to_string());
                     state.failed.get_or_insert(same);
