@@ -255,4 +255,42 @@ mod tests {
         tree.learn_digest(&linked, [3; 32], now + 10);
         assert_eq!(tree.known_digest(&node()), Some([3; 32]));
     }
+
+    /// The kernel says which directories are opened: looked at from within, not by the results.
+    #[test]
+    fn an_excluded_directory_that_can_hold_no_exception_is_never_entered() {
+        use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+        let context = tempfile::tempdir().unwrap();
+        let directories =
+            ["src", "src/deep", "node_modules", "node_modules/a", "cache", "cache/keep", "cache/other", "src/target"];
+        for name in directories {
+            fs::create_dir_all(context.path().join(name)).unwrap();
+            fs::write(context.path().join(name).join("file"), name).unwrap();
+        }
+        let ignore = Ignore::parse("node_modules\ncache\n!cache/keep\n**/target\n").unwrap();
+        let watcher = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+        let watch = |name: &&str| inotify::add_watch(&watcher, context.path().join(name), WatchFlags::OPEN).unwrap();
+        let watches: Vec<i32> = directories.iter().map(watch).collect();
+
+        let tree = DirTree::open(context.path(), Some(ignore), "the build context").unwrap();
+        let tree: Arc<dyn Tree> = Arc::new(tree);
+        let everything = crate::copy::Wanted { source: "/", parents: None, exclude: &[] };
+        let selection = crate::copy::select(&tree, &everything).unwrap();
+        drop(crate::copy::digest(&selection).unwrap());
+        for hidden in ["node_modules", "node_modules/a/file", "src/target/file", "cache/other/file"] {
+            assert!(tree.lookup(Path::new(hidden)).unwrap().is_none(), "{hidden}");
+        }
+
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 8192];
+        let mut events = inotify::Reader::new(&watcher, &mut buffer);
+        let mut entered = std::collections::BTreeSet::new();
+        while let Ok(event) = events.next() {
+            // An event about the directory itself has no name.
+            if event.file_name().is_none() {
+                let place = watches.iter().position(|watch| *watch == event.wd()).unwrap();
+                entered.insert(directories[place]);
+            }
+        }
+        assert_eq!(entered.into_iter().collect::<Vec<_>>(), ["cache", "cache/keep", "src", "src/deep"]);
+    }
 }
