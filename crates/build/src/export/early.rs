@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Uploads at once.
-const WIDTH: usize = 2;
+const WIDTH: usize = 4;
 
 /// Opens a blob from its beginning.
 pub(crate) type BlobSource = Arc<dyn Fn() -> io::Result<Box<dyn Read + Send>> + Send + Sync>;

@@ -26,7 +26,9 @@ impl Export<'_> {
             if done.insert(name.name()) {
                 self.push_blobs(whole, name)?;
             }
-            for image in &whole.images {
+            // A manifest that stands alone gets there with its tag: one request instead of two.
+            let alone = whole.index.is_none() && whole.attached.is_empty() && !output.push_by_digest;
+            for image in whole.images.iter().filter(|_| !alone) {
                 let by_digest = name.with_digest(image.descriptor.digest.clone());
                 self.manifest(&by_digest, &image.descriptor, &image.manifest)?;
             }

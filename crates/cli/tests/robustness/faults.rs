@@ -272,6 +272,6 @@ fn a_push_whose_manifest_is_refused() {
     };
     insta::assert_snapshot!(push(refuse, "refused").0, @r#"
     exit 1
-    error: cannot push the manifest of HOST/refused:latest@sha256:…: the registry answered 400 Bad Request: MANIFEST_INVALID: no such thing here
+    error: cannot push the manifest of HOST/refused:latest: the registry answered 400 Bad Request: MANIFEST_INVALID: no such thing here
     "#);
 }
