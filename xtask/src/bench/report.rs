@@ -102,8 +102,8 @@ fn main_table(results: &Results) -> String {
     for peer in &peers {
         let _ = write!(out, " {} |", results.name(*peer));
     }
-    out += " ratio to BuildKit | at most | processor s, ours | BuildKit's | memory MB, ours | BuildKit's | rounds |\n|---|---|";
-    out += &"---|".repeat(peers.len() + 8);
+    out += " ratio to BuildKit | at most | processor s, ours | BuildKit's | memory MB, ours | BuildKit's | Buildah's | rounds |\n|---|---|";
+    out += &"---|".repeat(peers.len() + 9);
     out.push('\n');
     for race in &results.races {
         let ours = results.samples(race, Role::Main);
@@ -117,18 +117,21 @@ fn main_table(results: &Results) -> String {
         }
         let ratio = results.wall(race, Role::Reference).and_then(|reference| Some(wall(ours)? / reference));
         let theirs = results.samples(race, Role::Reference);
+        let drivers = peers.iter().filter(|role| matches!(role, Role::Buildah(_)));
+        let buildah: Vec<Sample> = drivers.flat_map(|role| results.samples(race, *role)).copied().collect();
         let cpu = |list: &[Sample]| {
             seconds(if list.is_empty() { None } else { Some(median(list.iter().map(|s| s.cpu).collect())) })
         };
         let _ = writeln!(
             out,
-            " {} | {} | {} | {} | {} | {} | {} |",
+            " {} | {} | {} | {} | {} | {} | {} | {} |",
             judged(ratio, race.workload.most),
             race.workload.most,
             cpu(ours),
             cpu(theirs),
             memory(ours, Some(MEMORY)),
             memory(theirs, None),
+            memory(&buildah, None),
             ours.len()
         );
     }
@@ -153,7 +156,7 @@ fn memory(list: &[Sample], most: Option<u64>) -> String {
 /// What the table is to be read with.
 fn notes(results: &Results, options: &Options) -> String {
     let mut out = format!(
-        "Wall seconds, medians of the rounds; Buildah has one. Processor seconds are those of the whole machine meanwhile, registry and steps included; memory is the peak of the builder's processes.\n\nFloors, for 256 MiB: {}.\n",
+        "Wall seconds, medians of the rounds; Buildah has one. Processor seconds are those of the whole machine meanwhile, registry and steps included; memory is the peak of the builder's processes (of Buildah's the larger of build and push, on either driver).\n\nFloors, for 256 MiB: {}.\n",
         results.floors
     );
     for race in &results.races {
