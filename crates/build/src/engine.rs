@@ -282,6 +282,18 @@ impl Engine {
             let message = "BUILDKIT_SBOM_SCAN_…: the SBOM lists the final image alone, not stages or the context";
             events.send(Event::Warning { id: None, message: message.to_owned() });
         }
+        let has_run = |stage: &dockerfile::ast::Stage| {
+            stage.instructions.iter().any(|i| matches!(i.kind, dockerfile::ast::Kind::Run(_)))
+        };
+        if skip.is_empty()
+            && request.cache_from.is_empty()
+            && self.store.has_no_steps()
+            && file.stages.iter().any(has_run)
+        {
+            // Nothing can be a hit: how commands are run here is found out while the base images are looked up.
+            let place = Arc::clone(&self.place);
+            let _ = std::thread::Builder::new().name("probe".to_owned()).spawn(move || place.choice().is_ok());
+        }
         let host = Platform::host();
         let platform = request.platforms.first().unwrap_or(&host);
         let input = PlanInput { dockerfile: &file, request, platform, build_platform: &host };

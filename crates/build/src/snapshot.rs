@@ -387,6 +387,7 @@ impl Layers {
         ApplyOptions {
             whiteouts: Whiteouts::Overlay { userxattr: true },
             owners: if self.real_owners() { Owners::Real } else { Owners::Listed },
+            write_back: self.store.is_lasting(),
             ..ApplyOptions::default()
         }
     }

@@ -114,6 +114,7 @@ impl Executor<'_> {
                         } else {
                             layer::Owners::Recorded(&mut owners)
                         },
+                        write_back: self.layers.store.is_lasting(),
                         ..ApplyOptions::default()
                     };
                     self.layers.apply_flat(layer, root.as_fd(), &mut options, Some(line))?;

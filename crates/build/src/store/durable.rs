@@ -125,6 +125,11 @@ impl Store {
         fs::rename(from, to)
     }
 
+    /// Whether what is written is synced at the end.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.durability.lasting
+    }
+
     fn mark(&self) -> std::io::Result<()> {
         if !self.durability.lasting {
             return Ok(());

@@ -82,6 +82,11 @@ impl Store {
         Self::open_as(root, Lock::Exclusive)
     }
 
+    /// Whether no step was ever run here, or all are forgotten.
+    pub(crate) fn has_no_steps(&self) -> bool {
+        fs::read_dir(self.root.join("steps")).is_ok_and(|mut list| list.next().is_none())
+    }
+
     fn open_as(root: &Path, lock: Lock) -> Result<Self> {
         const DIRECTORIES: [&str; 12] = [
             "blobs/sha256",

@@ -80,6 +80,7 @@ impl<'a> TreeWriter<'a> {
             literal,
             chown: options.chown,
             atime: options.atime,
+            write_back: options.write_back,
         };
         Ok(Self { unpacker })
     }
