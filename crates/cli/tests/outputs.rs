@@ -265,6 +265,18 @@ fn variables_that_a_base_image_lacks_are_named() {
 }
 
 #[test]
+fn limits_that_a_place_cannot_keep_are_named() {
+    let place = Place::new(
+        "FROM scratch\nCOPY busybox /bin/sh\nRUN --mount=type=tmpfs,target=/t,size=1m exec 3>/t/x\nRUN exec 3>/y\n",
+    );
+    let output = place.command("--isolation=intercept --shm-size=1m").output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    let said = |what: &str| log.matches(&format!("{what} is no limit in the isolation intercept")).count();
+    assert_eq!((said("size= of a tmpfs mount"), said("--shm-size")), (1, 2), "{log}");
+}
+
+#[test]
 fn repositories_keep_their_git_directory_and_are_checked() {
     let place = Place::new("");
     let (server, commit) = served(&place, &[("file", "one\n")]);

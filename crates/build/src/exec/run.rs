@@ -158,6 +158,16 @@ impl Executor<'_> {
         for (position, mount) in run.mounts.iter().enumerate() {
             self.mount(at, position, mount, &mut spec, &mut env, held).map_err(|e| e.at(mount.span))?;
         }
+        if spec.isolation != sandbox::Isolation::Namespaces {
+            // Their memory is a directory in the store.
+            let tmpfs = run.mounts.iter().any(|mount| mount.kind == MountKind::Tmpfs && mount.size.is_some());
+            for (given, what) in [(tmpfs, "size= of a tmpfs mount"), (request.shm_size.is_some(), "--shm-size")] {
+                let message = format!("{what} is no limit in the isolation {}, which has no mounts", spec.isolation);
+                if given {
+                    self.fetcher.events.send(Event::Warning { id: Some(at.line), message });
+                }
+            }
+        }
         spec.env = env.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
 
         let exit = self.launch(&spec, at.line)?;
