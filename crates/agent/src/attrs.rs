@@ -6,6 +6,7 @@
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 
+use crate::acl;
 use crate::arch::nr;
 use crate::guest;
 use crate::paths::{locate, locate_or_fd};
@@ -321,6 +322,9 @@ pub fn sys_setxattr(target: &Target, name: usize, value: usize, size: usize, fla
     }
     let (fd, stat) = target.find()?;
     paths_writable(fd.get())?;
+    if name.bytes() == acl::ACCESS && size != 0 {
+        return set_acl(fd.get(), &stat, value, size, flags);
+    }
     if !in_table(name.bytes()) {
         let mut seen = stat;
         view(&mut seen);
@@ -343,6 +347,25 @@ pub fn sys_setxattr(target: &Target, name: usize, value: usize, size: usize, fla
     if table().set_xattr(key(&stat), name.bytes(), Some(value)) { Ok(0) } else { Err(Errno(28)) }
 }
 
+/// An access control list, which sets the mode as well. One that says no more than a mode is nothing but a mode: that
+/// is how `cp -p` and `mv` set modes. For real the owner keeps what the agent needs.
+fn set_acl(fd: i32, stat: &Statx, value: usize, size: usize, flags: u32) -> R {
+    let path = fd_path(fd);
+    let Some((bits, extended)) = acl::mode(guest::bytes(value, size)?) else { return Err(Errno::EINVAL) };
+    let mut seen = *stat;
+    view(&mut seen);
+    owner_or_capable(&seen)?;
+    let name = acl::ACCESS_NAME;
+    if extended {
+        // SAFETY: path and name are ours; the kernel checks the guest's pointer.
+        unsafe { call!(nr::SETXATTR, path.c().as_ptr(), name.as_ptr(), value, size, flags) }?;
+    } else {
+        // SAFETY: path and name are ours.
+        let _ = unsafe { call!(nr::REMOVEXATTR, path.c().as_ptr(), name.as_ptr()) };
+    }
+    set_mode(fd, stat, u32::from(seen.mode) & 0o7000 | bits)
+}
+
 fn xattr_capable(name: &[u8]) -> R<()> {
     let capable = if name == b"security.capability" {
         perms::capable(CAP_SETFCAP)
@@ -359,7 +382,15 @@ pub fn sys_getxattr(target: &Target, name: usize, value: usize, size: usize) -> 
     if !in_table(name.bytes()) {
         let path = fd_path(fd.get());
         // SAFETY: path and name are ours; the kernel checks the guest's pointer.
-        return unsafe { call!(nr::GETXATTR, path.c().as_ptr(), name.c().as_ptr(), value, size) };
+        let len = unsafe { call!(nr::GETXATTR, path.c().as_ptr(), name.c().as_ptr(), value, size) }?;
+        if size != 0 && name.bytes() == acl::ACCESS {
+            let mut seen = stat;
+            view(&mut seen);
+            if let Some(at) = acl::owner_entry(guest::bytes(value, len)?) {
+                guest::write(value + at, seen.mode >> 6 & 7)?;
+            }
+        }
+        return Ok(len);
     }
     let table = table();
     let Some(kept) = table.xattr(key(&stat), name.bytes()) else { return Err(Errno::ENODATA) };

@@ -15,6 +15,7 @@ pub mod protocol;
 pub mod table;
 pub mod traps;
 
+mod acl;
 mod attrs;
 mod creds;
 mod dispatch;

@@ -240,7 +240,10 @@ pub fn host_path(fd: i32, out: &mut PathText) -> R<()> {
         out.filled(len - 1);
         return Ok(());
     }
-    let len = readlinkat(AT_FDCWD, fd_path(fd).c(), out.spare()).map_err(|_| Errno::EBADF)?;
+    let len = readlinkat(AT_FDCWD, fd_path(fd).c(), out.spare()).map_err(|errno| match errno {
+        Errno::ENAMETOOLONG => errno,
+        _ => Errno::EBADF,
+    })?;
     out.filled(len);
     Ok(())
 }

@@ -69,8 +69,10 @@ pub fn sys_bind(socket: usize, address: usize, len: usize) -> R {
         if statx(dir, name, AT_SYMLINK_NOFOLLOW).is_ok() {
             return Err(Errno(98 /* EADDRINUSE */));
         }
+        // A name alone needs no help, and is what getsockname gives back then.
+        let alone = dir == AT_FDCWD && path.bytes() == name.to_bytes() && mount_of_cwd().is_none();
         let parent = if dir == AT_FDCWD { Fd::owned(openat(dir, c".", O_PATH | O_CLOEXEC, 0)?) } else { Fd::lent(dir) };
-        let address = bind_address(parent.get(), name.to_bytes())?;
+        let address = if alone { Address::of(name.to_bytes())? } else { bind_address(parent.get(), name.to_bytes())? };
         // SAFETY: the address is ours.
         unsafe { call!(nr::BIND, socket, &raw const address, address.len) }?;
         let wanted = 0o777 & !creds().umask;
@@ -90,6 +92,13 @@ pub fn sys_bind(socket: usize, address: usize, len: usize) -> R {
         }
         Ok(0)
     })
+}
+
+/// The mount in which the working directory lies.
+fn mount_of_cwd() -> Option<usize> {
+    let mut path = PathText::new();
+    guest_path(AT_FDCWD, &mut path).ok()?;
+    mount_of(path.bytes()).map(|(index, _)| index)
 }
 
 fn bind_address(parent: i32, name: &[u8]) -> R<Address> {

@@ -155,6 +155,10 @@ pub fn parent(dir: i32, path: &CStr) -> R<Spot> {
     Ok(spot)
 }
 
+fn is_upwards(path: &[u8]) -> bool {
+    path == b".." || path.starts_with(b"../")
+}
+
 /// What is to become of the last name of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -184,8 +188,26 @@ pub fn walk(dir: i32, path: &CStr, ending: Ending) -> R<Spot> {
         at = Fd::lent(fd_root());
     } else {
         at = if dir == AT_FDCWD { Fd::owned(openat(AT_FDCWD, c".", O_PATH | O_CLOEXEC, 0)?) } else { Fd::lent(dir) };
-        if !guest_path(at.get(), &mut here)? {
-            return Err(Errno::EACCES);
+        loop {
+            match guest_path(at.get(), &mut here) {
+                Ok(true) => break,
+                Ok(false) => return Err(Errno::EACCES),
+                // What lies so deep is neither the root nor a mount: its parent is the kernel's.
+                Err(Errno::ENAMETOOLONG | Errno::ERANGE) if is_upwards(rest.bytes()) => {
+                    at = Fd::owned(openat(at.get(), c"..", O_PATH | O_DIRECTORY | O_CLOEXEC, 0)?);
+                    rest.remove_front(2);
+                    while rest.bytes().first() == Some(&b'/') {
+                        rest.remove_front(1);
+                    }
+                    if rest.is_empty() {
+                        let mut name = LastName::new();
+                        name.push(b".")?;
+                        let _ = guest_path(at.get(), &mut here);
+                        return Ok(Spot { dir: at, name, last: Last::Node(S_IFDIR), mount: None, path: here });
+                    }
+                }
+                Err(errno) => return Err(errno),
+            }
         }
     }
     let mut links = 0;

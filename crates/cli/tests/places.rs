@@ -447,6 +447,81 @@ fn applications_are_equal_in_six_places() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
+/// What the programs print where they do what they are there for.
+const SEEN: &[(&str, &[&str])] = &[
+    ("seen/users", &["uid=701(one) gid=700(staffers) groups=700(staffers),704(more)", "/home/two"]),
+    ("seen/sudo", &["uid=0(root)", "2710 702:700", "/etc/shadow: Permission denied"]),
+    ("seen/make", &["300 300 300", "gcc: 0 wrong, signals came, vfork 0", "musl: 0 wrong, signals came, vfork 0"]),
+    ("seen/capabilities", &["/usr/local/bin/capable cap_net_bind_service,cap_net_raw=ep", "user.test=\"value\""]),
+    ("seen/rpm", &["/opt/sample/hard", "2770 701:480 directory /opt/sample/dir"]),
+    ("seen/alternatives", &["Value: /bin/true", "/usr/bin/tac.distrib"]),
+    ("seen/git", &["refs/heads/pushed"]),
+    ("seen/perl", &["effective 701 real 0\nPermission denied", "chroot"]),
+    ("seen/python", &["threads []", "inotify ['100:a', '40:a', '80:b', '200:b']", "locks 1"]),
+    ("seen/proc", &["by descriptor"]),
+    ("seen/go", &["wrong 0 files 2473 701 <nil>"]),
+];
+
+/// Compilers, package managers, tools of users and owners, git, interpreters and threads: what they print and make in
+/// the restricted pod, and in `chroot` in the root pod, is what they print and make in namespaces as root.
+#[test]
+#[allow(clippy::print_stderr, reason = "says what was compared")]
+fn real_programs_are_alike() {
+    let test = "real_programs_are_alike";
+    if !possible(test) || !testkit::available(test, &[("go", "golang-go")]) {
+        return;
+    }
+    let world = World::new();
+    bases::WORKSHOP.push(&world.registry).expect("mmdebstrap is installed");
+    let go = world.path("contexts/programs/go");
+    let mut build = Command::new("go");
+    build.args(["build", "-o", "threads", "main.go"]).env("CGO_ENABLED", "0").env("GOFLAGS", "-trimpath");
+    testkit::run(build.env("GO111MODULE", "off").env("GOCACHE", world.path("go-cache")).current_dir(&go)).expect("go");
+    fs::remove_dir_all(world.path("go-cache")).expect("our own directory");
+    let rootfs = pod::rootfs(&bases::BUSYBOX).expect("a root file system for pods");
+    let places = [
+        Place::machine("root", None, None),
+        Place::pod(PodKind::Restricted, &world, &rootfs),
+        Place::pod_with(PodKind::Root, &world, &rootfs, Some("chroot")),
+    ];
+    let images: Vec<Result<Image, String>> = std::thread::scope(|scope| {
+        let world = &world;
+        let build = |place: &Place| {
+            let started = std::time::Instant::now();
+            let built = place.build(world, "programs").map(|(image, _)| image);
+            eprintln!("{}: {:.1?}", place.name(), started.elapsed());
+            built
+        };
+        let threads: Vec<_> = places.iter().map(|place| scope.spawn(move || build(place))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    let mut images = places.iter().zip(images).map(|(place, image)| match image {
+        Ok(image) => image,
+        Err(why) => panic!("{}: {why}", place.name()),
+    });
+    let expected = images.next().expect("the first place");
+    let mut wrong = String::new();
+    for (place, image) in places[1..].iter().zip(images) {
+        for difference in compare(&expected, &image).expect("two images").iter().map(ToString::to_string) {
+            // In a chroot without mounts there is no /proc/self.
+            if !(matches!(place, Place::Pod(PodKind::Root, _)) && difference.contains("seen/proc")) {
+                let _ = writeln!(wrong, "{}: {difference}", place.name());
+            }
+        }
+        for change in place.litter() {
+            let _ = writeln!(wrong, "{}: left behind: {change}", place.name());
+        }
+    }
+    let files = expected.files().expect("layers apply");
+    let seen = |name: &str| files.get(name).and_then(|facts| facts.text.as_deref()).unwrap_or_default().to_owned();
+    for (name, words) in SEEN {
+        for word in words.iter().filter(|word| !seen(name).contains(**word)) {
+            let _ = writeln!(wrong, "root: {name} lacks {word:?}:\n{}", seen(name));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
 #[test]
 fn a_step_in_a_pod_reaches_nothing_of_its_builder() {
     if !possible("a_step_in_a_pod_reaches_nothing_of_its_builder") {

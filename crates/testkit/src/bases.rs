@@ -72,6 +72,30 @@ pub const TOOLS: Base = Base {
     architecture: None,
 };
 
+/// Debian 12 with what administers users, files and packages, two C libraries, git, perl and python.
+pub const WORKSHOP: Base = Base {
+    name: "workshop",
+    script: "debian.sh",
+    args: &[
+        "bookworm",
+        "acl",
+        "adduser",
+        "attr",
+        "cpio",
+        "gcc",
+        "git",
+        "libc6-dev",
+        "libcap2-bin",
+        "make",
+        "musl-tools",
+        "perl",
+        "python3",
+        "rpm",
+        "sudo",
+    ],
+    architecture: None,
+};
+
 impl Base {
     /// The image as an OCI layout, made now if no earlier run did.
     pub fn layout(&self) -> Result<PathBuf> {

@@ -107,7 +107,7 @@ impl Furniture {
         self.place(Path::new("/sys"), None, |at| fs::create_dir(at).context(|| "make /sys"))?;
         self.place(Path::new("/dev"), None, fill_dev)?;
         for mount in &spec.mounts {
-            self.mount(mount)?;
+            self.mount(mount, &spec.hostname)?;
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Furniture {
         Ok(())
     }
 
-    fn mount(&mut self, mount: &Mount) -> Setup<()> {
+    fn mount(&mut self, mount: &Mount, hostname: &str) -> Setup<()> {
         let target = &mount.target;
         let action = || format!("provide the mount at {}", target.display());
         match &mount.kind {
@@ -143,6 +143,8 @@ impl Furniture {
             }
             MountKind::Tmpfs { mode, .. } => self.place(target, None, |at| make_dir(at, *mode).context(action)),
             MountKind::File { content, mode, uid, gid } => self.place(target, None, |at| {
+                let content =
+                    if target == Path::new("/etc/hosts") { with_own_name(content, hostname) } else { content.clone() };
                 let write = || {
                     fs::write(at, content)?;
                     lchown(at, Some(*uid), Some(*gid))?;
@@ -239,6 +241,17 @@ impl Placed {
 /// The modification time of a directory; zero when it is gone.
 fn time(dir: &OwnedFd) -> Time {
     fs::metadata(format!("/proc/self/fd/{}", dir.as_raw_fd())).map_or((0, 0), |meta| (meta.mtime(), meta.mtime_nsec()))
+}
+
+/// The machine's name beside the step's in /etc/hosts: without a namespace it keeps its own, and `sudo` looks it up.
+fn with_own_name(hosts: &[u8], hostname: &str) -> Vec<u8> {
+    let text = String::from_utf8_lossy(hosts);
+    let uname = rustix::system::uname();
+    let own = uname.nodename().to_string_lossy();
+    if hostname.is_empty() || own.is_empty() {
+        return hosts.to_vec();
+    }
+    text.replacen(hostname, &format!("{hostname} {own}"), 1).into_bytes()
 }
 
 fn make_dir(at: &Path, mode: u32) -> std::io::Result<()> {
