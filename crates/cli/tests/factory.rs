@@ -395,5 +395,15 @@ fn in_a_job_of_github_actions() {
     place.digest("o/web:0.1.0");
     assert!(place.read("factory/images/web.yaml").contains("baseImages:\n  - "), "what was built is known");
     std::fs::remove_dir_all(place.path("factory/images")).unwrap();
-    assert!(job("refs/heads/main", &["factory", "build", "web"]).contains("version=0.1.1\n"));
+    assert!(job("refs/heads/main", &["factory", "build", "web", "--attest"]).contains("version=0.1.1\n"));
+    // SBOM and provenance lie beside the image, though images.yaml asks for neither.
+    let copied = place.path("copied");
+    let to = format!("oci-layout://{}:web", copied.display());
+    place.ok(&["image", "copy", "--remote", &place.registry.reference("o/web:0.1.1"), &to]);
+    let held = |what: &str| !holds(&copied, what.as_bytes()).is_empty();
+    assert!(
+        held("application/spdx+json") && held("https://slsa.dev/provenance/v1"),
+        "{}",
+        place.ok(&["factory", "logs", "web"])
+    );
 }

@@ -269,6 +269,7 @@ fn a_merge_request_by_the_push() {
     let (_, text) = run(&place, &["factory", "build", "api"], "http://127.0.0.1:9", TOKEN);
     assert!(text.contains(&format!("no pull request for {url}: whose server")), "{text}");
     assert!(text.contains("pullRequest: {provider: github}"), "{text}");
+    assert!(text.contains("error: api: configure: ") && !text.contains("api build"), "before anything is out: {text}");
     place.write("factory/images.yaml", &plain.replace(", pullRequest: false", ""));
     let (_, text) = run(&place, &["factory", "build", "api", "--pull-request"], "http://127.0.0.1:9", TOKEN);
     assert!(text.contains("whose server"), "{text}");

@@ -27,10 +27,26 @@ pub(super) fn all(machine: &mut Machine<'_>, options: &Options) -> Result<(), Fa
     if options.scan_only {
         return scan_only(machine, managed, options);
     }
-    let plan = machine.step("configure", |_| true, |m| configure(m, managed, options).map(Ended::Done))?;
+    let plan = machine.step(
+        "configure",
+        |_| true,
+        |m| {
+            if !options.local {
+                // What cannot be asked for in the end is told before anything is out.
+                update::check(m, managed, options)?;
+            }
+            configure(m, managed, options).map(Ended::Done)
+        },
+    )?;
     let usable = |output: &Value| output["top"].as_str().is_none_or(|top| Path::new(top).is_dir());
     let tree = machine.step("clone", usable, |m| clone(m, managed, &plan))?;
-    let request = request(machine, managed, options, &plan, &tree)?;
+    let request = match request(machine, managed, options, &plan, &tree) {
+        Ok(request) => request,
+        Err(failure) => {
+            machine.failure = Some("build".into());
+            return Err(failure);
+        }
+    };
     let built = machine.step("build", |_| true, |m| build(m, &request, None).map(Ended::Done))?;
     let digest = built["digest"].as_str().unwrap_or_default().to_owned();
     machine.factory.runs.result(machine.run, plan["version"].as_str(), Some(&digest))?;

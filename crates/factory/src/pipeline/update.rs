@@ -149,6 +149,19 @@ pub(super) fn all(
     Ok(Ended::Done(json!({ "commits": commits, "said": said })))
 }
 
+/// Whether the pull requests that will be wanted can be.
+pub(super) fn check(machine: &Machine<'_>, managed: &Managed, options: &Options) -> Result<(), Failure> {
+    let always = options.pull_request.then(PullRequest::default);
+    for update in &managed.updates {
+        let url = update.url.clone().or_else(|| managed.source.as_ref().map(|source| source.url.clone()));
+        if let (Some(asked), Some(url)) = (update.pull_request.as_ref().or(always.as_ref()), url) {
+            let target = Target { url, branch: String::new(), head: None };
+            Request::new(machine, managed, &target, "", asked, String::new(), String::new())?;
+        }
+    }
+    Ok(())
+}
+
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }

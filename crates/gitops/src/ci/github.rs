@@ -189,6 +189,9 @@ fn build(pipeline: &Pipeline, options: &Options, at: usize, level: &[&super::Ima
     let mut permissions = Map::new();
     let writes = pipeline.schedule.is_some() || level.iter().any(|image| image.updates);
     permissions.insert("contents".into(), json!(if writes { "write" } else { "read" }));
+    if level.iter().any(|image| image.requests) {
+        permissions.insert("pull-requests".into(), json!("write"));
+    }
     let names = registries(level.iter().copied());
     if names.contains("ghcr.io") {
         permissions.insert("packages".into(), json!("write"));
@@ -311,6 +314,9 @@ fn rebuild(pipeline: &Pipeline, options: &Options) -> Value {
     let mut images: Vec<&super::Image> = pipeline.images.iter().collect();
     images.sort_by(|a, b| a.name.cmp(&b.name));
     let mut permissions = json!({ "contents": "write" });
+    if images.iter().any(|image| image.requests) {
+        permissions["pull-requests"] = json!("write");
+    }
     if registries(images.iter().copied()).contains("ghcr.io") {
         permissions["packages"] = json!("write");
     }

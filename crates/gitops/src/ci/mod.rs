@@ -44,6 +44,8 @@ pub struct Image {
     pub secrets: Vec<String>,
     /// Whether manifests are updated.
     pub updates: bool,
+    /// Whether that is by pull requests.
+    pub requests: bool,
     /// Whether it is built for other processors than the runner's.
     pub foreign: bool,
 }

@@ -19,7 +19,7 @@ fn image(name: &str, needs: &[&str], paths: &[&str]) -> Image {
 
 fn pipeline() -> Pipeline {
     let mut api = image("api", &["base"], &["api/", "lib/**", "!**/*.md"]);
-    (api.secrets, api.updates, api.foreign) = (vec!["NPM_TOKEN".into()], true, true);
+    (api.secrets, api.updates, api.foreign, api.requests) = (vec!["NPM_TOKEN".into()], true, true, true);
     let mut other = image("other", &[], &[]);
     (other.here, other.registry) = (false, "registry.example:5000".into());
     Pipeline {
@@ -132,6 +132,8 @@ fn a_workflow_of_github() {
     let (first, second) = (&all["jobs"]["build"], &all["jobs"]["build-2"]);
     assert_eq!(first["permissions"]["contents"], "read");
     assert_eq!(second["permissions"]["contents"], "write", "manifests are updated");
+    let requests = |job: &Value| job["permissions"]["pull-requests"] == "write";
+    assert!(requests(second) && !requests(first), "by pull requests");
     assert_eq!(second["needs"], json!(["changes", "build"]));
     let step = |job: &Value, id: &str| {
         let steps = job["steps"].as_array().expect("steps");

@@ -53,7 +53,7 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     dry_run: bool,
     /// The platforms, in the place of those enrolled
-    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', value_parser = platform)]
     platform: Vec<String>,
     /// Take up the last run of the image where it failed or was interrupted
     #[arg(long, conflicts_with_all = ["tag", "bump", "local", "platform"])]
@@ -175,7 +175,7 @@ pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<()> {
         ..Options::default()
     };
     if args.dry_run {
-        return dry_run(&images, context);
+        return dry_run(&images, &args.platform, context);
     }
     let batch = Batch {
         images: &images,
@@ -232,7 +232,7 @@ pub(super) fn rebuild(args: &RebuildArgs, context: &Context<'_>) -> Result<()> {
         context.ui.note(&format!("{} more images wait for the next round (--limit)", ready.len() - images.len()));
     }
     if args.dry_run {
-        return dry_run(&images, context);
+        return dry_run(&images, &[], context);
     }
     let options = Options {
         pull_request: args.publish.pull_request,
@@ -253,14 +253,19 @@ pub(super) fn rebuild(args: &RebuildArgs, context: &Context<'_>) -> Result<()> {
     batch::run(&place, &batch, &args.more, context)
 }
 
-fn dry_run(images: &[&Image], context: &Context<'_>) -> Result<()> {
+fn platform(text: &str) -> std::result::Result<String, String> {
+    text.parse::<oci::Platform>().map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn dry_run(images: &[&Image], platforms: &[String], context: &Context<'_>) -> Result<()> {
     for image in images {
         let Some(managed) = image.managed() else { continue };
         let from = match &managed.source {
             Some(source) => format!("{} at {} of {}", source.dockerfile_path(), source.branch, source.url),
             None => managed.local.dockerfile.clone().unwrap_or_else(|| "Dockerfile".into()),
         };
-        let platforms = if managed.platforms.is_empty() { "this machine".into() } else { managed.platforms.join(", ") };
+        let platforms = if platforms.is_empty() { &managed.platforms } else { platforms };
+        let platforms = if platforms.is_empty() { "this machine".into() } else { platforms.join(", ") };
         context.ui.out(&format!("{}: would build {from} for {platforms} as {}\n", image.name, image.reference()))?;
     }
     Ok(())

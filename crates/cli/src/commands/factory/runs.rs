@@ -59,6 +59,14 @@ pub(super) fn list(args: &RunsArgs, context: &Context<'_>) -> Result<()> {
     let runs = open(&args.place, context)?;
     let file = args.file.path(context)?.display().to_string();
     let found = runs.list(&file, args.image.as_deref(), args.limit).map_err(failed)?;
+    if found.is_empty() {
+        // An image that is enrolled no more still has its runs.
+        if let Some(name) = &args.image {
+            super::Place::open(&args.file, context)?.image(name)?;
+        }
+        context.ui.note("there was no run yet; cooperage factory build begins one");
+        return Ok(());
+    }
     let mut rows = vec![["RUN", "IMAGE", "STATUS", "STARTED", "TOOK", "VERSION", "DIGEST"].map(str::to_owned).to_vec()];
     for run in found {
         rows.push(vec![

@@ -189,6 +189,7 @@ fn pipeline(args: &CommonArgs, context: &Context<'_>) -> Result<(Pipeline, PathB
                 .map(|secret| secret.env.clone().unwrap_or_else(|| secret.id.clone()))
                 .collect(),
             updates: !managed.updates.is_empty(),
+            requests: managed.updates.iter().any(|update| update.pull_request.is_some()),
             foreign: managed.platforms.iter().any(|platform| !host.contains(&platform.as_str())),
         });
     }
