@@ -1,4 +1,6 @@
 //! Attestations, signatures, and images as objects: against Debian's registry, read by programs that nobody here wrote.
+#[path = "supply_chain/buildx.rs"]
+mod buildx;
 #[path = "supply_chain/keyless.rs"]
 mod keyless;
 #[path = "supply_chain/platforms.rs"]

@@ -145,9 +145,10 @@ fn text(
     let mut out = String::new();
     for (sign, side) in [("-", a), ("+", b)] {
         out.push_str(&format!(
-            "{sign} {}: {} layers ({} in common), {} compressed\n",
+            "{sign} {}: {} layer{} ({} in common), {} compressed\n",
             side.name,
             side.inventory.layers.len(),
+            if side.inventory.layers.len() == 1 { "" } else { "s" },
             shared,
             bytes(side.size)
         ));

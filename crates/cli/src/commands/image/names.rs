@@ -120,6 +120,10 @@ pub(super) fn remove(args: &RmArgs, context: &Context<'_>) -> Result<()> {
             client.delete_manifest(name).map_err(|e| {
                 let out = crate::signing::remote(&format!("cannot remove {}", name.familiar()), &e);
                 match name.digest() {
+                    // There is no such tag: of a registry that removes no tags it would be another answer.
+                    None if e.kind() == registry::ErrorKind::NotFound => {
+                        out.hint("the registry has no such name; is it one of the store alone?")
+                    }
                     None => out
                         .hint("many registries remove by digest alone: NAME@DIGEST, which takes all tags of the image"),
                     Some(_) => out,
