@@ -151,3 +151,41 @@ fn what_is_no_document_is_refused() {
         SourcePackage { name: "bash".into(), version: "5.1.8-6.el9".into() }
     );
 }
+
+/// A document that is damaged anywhere is an error or an inventory whose numbers lead somewhere. The fuzz target `sbom`
+/// goes on where this ends.
+#[test]
+fn damaged_documents_cost_an_error_at_most() {
+    let mut document = Vec::new();
+    let options = Options {
+        files: Files::None,
+        created: "2026-01-01T00:00:00Z".into(),
+        tool: ("cooperage".into(), "0".into()),
+        pretty: false,
+    };
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = |limit: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed % limit as u64).unwrap()
+    };
+    for format in [Format::Spdx, Format::CycloneDx] {
+        document.clear();
+        attest::sbom::write(&crate::testing::inventory(), format, &options, &mut document).unwrap();
+        for _ in 0..2000 {
+            let mut damaged = document.clone();
+            for _ in 0..=below(3) {
+                let (at, from) = (below(damaged.len()), below(document.len()));
+                match below(3) {
+                    0 => damaged[at] = document[from],
+                    1 => damaged.truncate(at.max(1)),
+                    _ => drop(damaged.splice(at..at, document[from..document.len().min(from + 40)].iter().copied())),
+                }
+            }
+            let Ok(read) = super::read("x", &damaged) else { continue };
+            assert!(read.packages.iter().all(|c| c.layer == usize::MAX || c.layer < read.layers.len()));
+            assert!(read.packages.iter().all(|c| c.part_of.is_none_or(|whole| whole < read.packages.len())));
+        }
+    }
+}
