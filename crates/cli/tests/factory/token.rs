@@ -189,7 +189,7 @@ fn a_token_is_seen_by_git_and_the_forge_alone() {
     let busybox = testkit::bases::BUSYBOX.push(&place.registry).unwrap();
     let dockerfile = format!(
         "FROM {busybox}\nRUN --mount=type=secret,id=npm test -s /run/secrets/npm && env > /env && \
-         sh -c ': a-step-that-takes-a-while; i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done'\nCOPY api/server.js /\n"
+         sh -c ': a-step-that-takes-a-while; i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done'\nCOPY api/server.js /\n"
     );
     prepare(&place, &dockerfile, "{provider: github, labels: [image], title: 'deploy {name} {version}'}");
     let encoded = base64(&format!("x-access-token:{TOKEN}"));
