@@ -93,6 +93,19 @@ fn an_identity_signs_and_is_verified_through_cosign() {
     let error = refused(&format!("verify {who} --attestation cyclonedx REG/other:1"));
     assert!(error.contains("(attestation https://cyclonedx.org/bom)"), "{error}");
 
+    // The pipeline signs with it as well.
+    place.git(&["init", "--quiet", "--initial-branch=main"]);
+    place.git(&["add", "."]);
+    place.git(&["commit", "--quiet", "--message=first"]);
+    let enrolment = format!(
+        "- name: app\n  registry: {}\n  repository: piped\n  source: {{url: \"file://{}\", branch: main}}\n  sbom: {{format: spdx}}\n  signing: {{key: keyless, required: true}}\n",
+        place.registry.host(),
+        text(&place.path("context"))
+    );
+    fs::write(place.path("images.yaml"), enrolment).unwrap();
+    done("factory build app --tag 1.0.0");
+    done(&format!("verify {who} --attestation slsaprovenance1 --attestation spdxjson REG/piped:1.0.0"));
+
     // Base images of an identity.
     fs::write(place.path("context/Dockerfile"), format!("FROM {}/app:1\n", place.registry.host())).unwrap();
     let policy = |subject: &str, kind: &str| {
