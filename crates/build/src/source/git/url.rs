@@ -306,7 +306,7 @@ mod tests {
         insta::assert_snapshot!(errors.join("\n"), @r#"
         invalid git URL "https://e.com/a.git#-upload-pack=x": "-upload-pack=x" is no branch, tag or commit
         invalid git URL "https://e.com/a.git#main:../../etc": the subdirectory "../../etc" leaves the repository
-        invalid git URL "https://e.com/a.git?rev=1": unknown query key "rev"; known are ref, tag, branch, subdir, checksum, submodules and keep-git-dir
+        invalid git URL "https://e.com/a.git?rev=1": unknown query key "rev"; known are ref, tag, branch, subdir, checksum, submodules, keep-git-dir and mtime
         invalid git URL "https://e.com/a.git?ref=a&tag=b": ref is given as "a" and as "refs/tags/b"
         invalid git URL "https://e.com/a.git?branch=a&tag=b": "branch" and "tag" exclude each other
         invalid git URL "https://xxxxx@e.com/a.git?submodules=maybe": "submodules" is "maybe", expected true or false
