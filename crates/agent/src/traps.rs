@@ -17,7 +17,7 @@ pub enum When {
     First(&'static [u32]),
     /// When the first argument is not the image's descriptor: the launcher executes it with the filter in place.
     NotImage,
-    /// Never: the call fails with this error number.
+    /// Never: the call fails with this error number; with 0 it succeeds and does nothing.
     Fails(u32),
     /// Never: with `--network=none` the call fails with this error number unless its first argument is AF_UNIX or
     /// AF_NETLINK.
@@ -139,6 +139,12 @@ pub const TRAPS: &[(u32, When)] = &[
     (nr::CLOSE_RANGE, When::Always),
     (nr::KILL, When::Always),
     (nr::SOCKET, When::Socket(EAFNOSUPPORT)),
+    // What a step leaves behind is made durable once, when it is committed.
+    (nr::FSYNC, When::Fails(0)),
+    (nr::FDATASYNC, When::Fails(0)),
+    (nr::SYNC, When::Fails(0)),
+    (nr::SYNC_FILE_RANGE, When::Fails(0)),
+    (nr::SYNCFS, When::Fails(0)),
     (nr::CLONE3, When::Fails(ENOSYS)),
     (nr::IO_URING_SETUP, When::Fails(ENOSYS)),
     (nr::IO_URING_ENTER, When::Fails(ENOSYS)),

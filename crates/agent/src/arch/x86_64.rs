@@ -56,6 +56,8 @@ pub mod nr {
     pub const KILL: u32 = 62;
     pub const UNAME: u32 = 63;
     pub const FCNTL: u32 = 72;
+    pub const FSYNC: u32 = 74;
+    pub const FDATASYNC: u32 = 75;
     pub const TRUNCATE: u32 = 76;
     pub const FTRUNCATE: u32 = 77;
     pub const GETCWD: u32 = 79;
@@ -103,6 +105,7 @@ pub mod nr {
     pub const PRCTL: u32 = 157;
     pub const ADJTIMEX: u32 = 159;
     pub const CHROOT: u32 = 161;
+    pub const SYNC: u32 = 162;
     pub const ACCT: u32 = 163;
     pub const MOUNT: u32 = 165;
     pub const UMOUNT2: u32 = 166;
@@ -143,6 +146,7 @@ pub mod nr {
     pub const PSELECT6: u32 = 270;
     pub const PPOLL: u32 = 271;
     pub const UNSHARE: u32 = 272;
+    pub const SYNC_FILE_RANGE: u32 = 277;
     pub const UTIMENSAT: u32 = 280;
     pub const EPOLL_PWAIT: u32 = 281;
     pub const ACCEPT4: u32 = 288;
@@ -151,6 +155,7 @@ pub mod nr {
     pub const FANOTIFY_MARK: u32 = 301;
     pub const NAME_TO_HANDLE_AT: u32 = 303;
     pub const OPEN_BY_HANDLE_AT: u32 = 304;
+    pub const SYNCFS: u32 = 306;
     pub const SENDMMSG: u32 = 307;
     pub const SETNS: u32 = 308;
     pub const RENAMEAT2: u32 = 316;

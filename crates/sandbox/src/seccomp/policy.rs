@@ -5,7 +5,9 @@
 //! architecture are filtered by their own numbers; x32 and all other architectures answer ENOSYS.
 
 use super::bpf::{Action, Program};
-use super::table::{CLONE, CLONE3, Column, FAKED, MKNOD, MKNODAT, NONE, PERSONALITY, REFUSED, SOCKET, UNKNOWN, number};
+use super::table::{
+    CLONE, CLONE3, Column, FAKED, MKNOD, MKNODAT, NONE, PERSONALITY, REFUSED, SOCKET, SYNCING, UNKNOWN, number,
+};
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Error numbers are small and positive.
 const EPERM: Action = Action::Errno(libc::EPERM as u16);
@@ -96,6 +98,10 @@ fn architectures() -> [(u32, Column); 2] {
 fn body(column: Column, confine: bool, ownership: Ownership) -> Program {
     let mut body = Program::default();
     body.load_number();
+    // What a step leaves behind is made durable once, when it is committed, and not by each fsync of dpkg.
+    for row in SYNCING {
+        body.number_is(number(row, column), SUCCESS);
+    }
     if ownership == Ownership::Fake {
         for row in FAKED.iter().filter(|row| number(row, column) != NONE) {
             body.number_is(number(row, column), SUCCESS);
@@ -161,6 +167,12 @@ mod tests {
         assert_eq!(native(libc::SYS_socket, libc::AF_ALG as u64), errno(libc::EPERM));
         assert_eq!(native(libc::SYS_personality, 0xffff_ffff), ALLOW);
         assert_eq!(native(libc::SYS_personality, 0x0040_0000), errno(libc::EPERM));
+        for answered in
+            [libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_sync, libc::SYS_syncfs, libc::SYS_sync_file_range]
+        {
+            assert_eq!(native(answered, 0), errno(0), "{answered}");
+        }
+        assert_eq!(native(libc::SYS_msync, 0), ALLOW);
         assert_eq!(native(10_000, 0), errno(libc::ENOSYS));
         assert_eq!(native(0x4000_0000 | libc::SYS_read, 0), errno(libc::ENOSYS));
     }

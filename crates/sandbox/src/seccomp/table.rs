@@ -99,6 +99,17 @@ pub(super) const REFUSED: &[Row] = &[
     ("vserver", 236, 273, NONE, 313),
 ];
 
+/// Writing to disk at once: name, x86_64, i386, aarch64, arm. msync stays: it is also how a program asks whether an
+/// address is mapped.
+#[rustfmt::skip]
+pub(super) const SYNCING: &[Row] = &[
+    ("fsync", 74, 118, 82, 118),
+    ("fdatasync", 75, 148, 83, 148),
+    ("sync", 162, 36, 81, 36),
+    ("syncfs", 306, 344, 267, 373),
+    ("sync_file_range", 277, 314, 84, 341),
+];
+
 /// Refused for some arguments, see the policy.
 pub(super) const CLONE: Row = ("clone", 56, 120, 220, 120);
 /// Its flags lie in memory, where a filter cannot look: answered with ENOSYS so that programs use clone.
