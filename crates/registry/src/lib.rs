@@ -31,7 +31,7 @@ mod tls;
 mod transport;
 
 pub use client::{BlobReader, Client, Fetched, Progress, Pushed};
-pub use credentials::{Credential, CredentialSources, Credentials, Secret};
+pub use credentials::{Credential, CredentialSources, Credentials, Held, Secret};
 pub use error::{Error, ErrorKind, RegistryMessage};
 pub use options::{ClientCertificate, ClientOptions, Mirror, ProxyVariables, RetryPolicy, Timeouts, TrustStore};
 pub use plain::http_client;

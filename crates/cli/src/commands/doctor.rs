@@ -49,14 +49,10 @@ pub(crate) fn run(args: &DoctorArgs, context: &Context<'_>) -> Result<()> {
     };
     let report = sandbox::doctor::report(&launcher, &around);
     let git = version_of("git", &around.path);
-    let credentials = env("DOCKER_CONFIG").map_or_else(
-        || env("HOME").map(|home| Path::new(&home).join(".docker/config.json")),
-        |dir| Some(Path::new(&dir).join("config.json")),
-    );
-    let credentials = credentials.filter(|path| path.is_file());
+    let credentials = registry::Credentials::new(super::login::sources(context)).held();
     let around = advice::Around {
         env: context.env,
-        credentials: credentials.is_some(),
+        credentials: !credentials.is_empty(),
         workflows: workflows(&context.env.cwd),
         daemon: ["/var/run/docker.sock", "/run/podman/podman.sock"].iter().any(|path| Path::new(path).exists()),
     };
@@ -73,11 +69,14 @@ pub(crate) fn run(args: &DoctorArgs, context: &Context<'_>) -> Result<()> {
             "unlock": report.unlock,
             "advice": advice,
             "git": git,
-            "credentials": credentials.as_ref().map(|path| path.display().to_string()),
+            "credentials": credentials
+                .iter()
+                .map(|held| serde_json::json!({ "registry": held.registry, "origin": held.origin }))
+                .collect::<Vec<_>>(),
         });
         context.ui.out(&format!("{json:#}\n"))?;
     } else {
-        context.ui.out(&text(root, &report, git.as_deref(), credentials.as_deref(), &advice))?;
+        context.ui.out(&text(root, &report, git.as_deref(), &credentials, &advice))?;
     }
     match report.choice {
         Ok(_) => Ok(()),
@@ -113,11 +112,35 @@ fn workflows(cwd: &Path) -> Vec<String> {
     found
 }
 
+/// What does the work of a network namespace where there is none.
+fn instead(report: &Report) -> String {
+    match &report.choice {
+        Ok(choice) if choice.isolation != sandbox::Isolation::Namespaces => {
+            format!("; --network=none holds all the same: isolation {} refuses Internet sockets", choice.isolation)
+        }
+        _ => String::new(),
+    }
+}
+
+/// The registries that have credentials, with the places that hold them; never the credentials.
+fn named(credentials: &[registry::Held]) -> Option<String> {
+    let mut places: Vec<(&str, Vec<&str>)> = Vec::new();
+    for held in credentials {
+        let registry = held.registry.as_deref().unwrap_or("unknown registries");
+        match places.iter_mut().find(|(origin, _)| *origin == held.origin) {
+            Some((_, list)) => list.push(registry),
+            None => places.push((&held.origin, vec![registry])),
+        }
+    }
+    let lines = places.iter().map(|(origin, list)| format!("{} in {origin}", list.join(", ")));
+    (!places.is_empty()).then(|| lines.collect::<Vec<_>>().join("; "))
+}
+
 fn text(
     root: &Path,
     report: &Report,
     git: Option<&str>,
-    credentials: Option<&Path>,
+    credentials: &[registry::Held],
     advice: &[advice::Advice],
 ) -> String {
     let facts = &report.facts;
@@ -154,6 +177,7 @@ fn text(
             // Objects are for machines.
             Ok(detail) if detail.is_empty() || detail.starts_with('{') => ("ok", String::new()),
             Ok(detail) => ("ok", format!(": {detail}")),
+            Err(why) if finding.name == "network-namespace" => ("no", format!(": {why}{}", instead(report))),
             Err(why) => ("no", format!(": {why}")),
         };
         let _ = writeln!(out, "  {mark}  {:17}  {}{detail}", finding.name, finding.purpose);
@@ -163,7 +187,7 @@ fn text(
         None => format!("  --  {name:17}  {purpose}: not found\n"),
     };
     out.push_str(&present("git", "git contexts, ADD of repositories", git.map(str::to_owned)));
-    out.push_str(&present("credentials", "private registries", credentials.map(|path| path.display().to_string())));
+    out.push_str(&present("credentials", "private registries", named(credentials)));
     let emulators: Vec<&str> = facts.binfmt.iter().chain(&facts.qemu).map(String::as_str).collect();
     let emulators = (!emulators.is_empty()).then(|| emulators.join(", "));
     out.push_str(&present("emulators", "RUN for other architectures", emulators));

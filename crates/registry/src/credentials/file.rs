@@ -104,6 +104,19 @@ impl ConfigFile {
         Ok(entries)
     }
 
+    /// The registries (or paths in them) for which there is something, each with the helper that holds it.
+    pub(super) fn registries(&self) -> Vec<(String, Option<String>)> {
+        let helped =
+            self.object("credHelpers").filter_map(|(own, helper)| Some((own, Some(helper.as_str()?.to_owned()))));
+        // Docker keeps empty entries for what its helper holds; the helper is asked for those too.
+        let all = self.helper_for_all();
+        let here = self.object("auths").filter_map(|(own, value)| match credential(value) {
+            Ok(Some(_)) => Some((own, None)),
+            _ => all.map(|name| (own, Some(name.to_owned()))),
+        });
+        helped.chain(here).map(|(own, helper)| (normal(own), helper)).collect()
+    }
+
     /// `credsStore`.
     pub(super) fn helper_for_all(&self) -> Option<&str> {
         self.0.get("credsStore").and_then(Value::as_str).filter(|n| !n.is_empty())

@@ -14,4 +14,4 @@ mod sources;
 
 pub use login::{Erased, Stored, erase, store};
 pub use secret::{Credential, Secret};
-pub use sources::{CredentialError, CredentialSources, Credentials, Found, registry_name};
+pub use sources::{CredentialError, CredentialSources, Credentials, Found, Held, registry_name};

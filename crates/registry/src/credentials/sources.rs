@@ -119,6 +119,53 @@ impl Credentials {
     }
 }
 
+/// Something that a place says it holds, without the secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The registry, or a path in it (`ghcr.io/org`); `None` where it cannot be told: a helper for whatever is asked,
+    /// or a file that cannot be read.
+    pub registry: Option<String>,
+    /// Where it lies, for people: a file, a helper, a variable, or why it cannot be read.
+    pub origin: String,
+}
+
+impl Credentials {
+    /// What the places hold, in the order in which they are looked at. No helper is run and no secret is shown.
+    #[must_use]
+    pub fn held(&self) -> Vec<Held> {
+        let sources = &*self.0;
+        let held = |registry: Option<String>, origin: String| Held { registry, origin };
+        let mut found: Vec<Held> = sources
+            .explicit
+            .iter()
+            .map(|(own, _)| held(Some(file::normal(own)), "the command line".to_owned()))
+            .collect();
+        for place in sources.places() {
+            let (config, origin) = match &place {
+                Place::Text(text) => (ConfigFile::parse(text.expose()).map(Some), "DOCKER_AUTH_CONFIG".to_owned()),
+                Place::File(path) => (ConfigFile::read(path), path.display().to_string()),
+            };
+            match config {
+                Ok(None) => {}
+                Ok(Some(config)) => {
+                    for (registry, helper) in config.registries() {
+                        let by = helper.map_or_else(String::new, |name| format!(" (docker-credential-{name})"));
+                        found.push(held(Some(registry), format!("{origin}{by}")));
+                    }
+                    if let Some(name) = config.helper_for_all() {
+                        found.push(held(None, format!("docker-credential-{name} (named in {origin})")));
+                    }
+                }
+                Err(why) => found.push(held(None, why)),
+            }
+        }
+        if sources.github_token.is_some() {
+            found.push(held(Some("ghcr.io".to_owned()), "GITHUB_TOKEN".to_owned()));
+        }
+        found
+    }
+}
+
 /// The registry that a user means by an address: `https://index.docker.io/v1/` is `docker.io`,
 /// `https://Registry.Example/v2/` is `registry.example`.
 #[must_use]
@@ -214,6 +261,29 @@ mod tests {
 
     fn file(user: &str) -> String {
         serde_json::json!({ "auths": { "r.io": { "username": user, "password": "p" } } }).to_string()
+    }
+
+    #[test]
+    fn what_is_held_is_listed_without_secrets() {
+        let text = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpwYXNz"},"ghcr.io/org":{"auth":"dTpwYXNz"},"empty.io":{}},
+            "credHelpers":{"x.dkr.ecr.eu-west-1.amazonaws.com":"ecr-login"}}"#;
+        let sources = CredentialSources {
+            docker_auth_config: Some(Secret::new(text)),
+            github_token: Some(Secret::new("t")),
+            ..CredentialSources::default()
+        };
+        let held = Credentials::new(sources).held();
+        let lines: Vec<String> =
+            held.iter().map(|h| format!("{} in {}", h.registry.as_deref().unwrap_or("?"), h.origin)).collect();
+        assert_eq!(
+            lines,
+            [
+                "x.dkr.ecr.eu-west-1.amazonaws.com in DOCKER_AUTH_CONFIG (docker-credential-ecr-login)",
+                "docker.io in DOCKER_AUTH_CONFIG",
+                "ghcr.io/org in DOCKER_AUTH_CONFIG",
+                "ghcr.io in GITHUB_TOKEN",
+            ]
+        );
     }
 
     #[test]
