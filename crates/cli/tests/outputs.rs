@@ -231,14 +231,16 @@ fn epochs_come_from_dockerfiles_and_sources() {
 #[test]
 fn a_destination_has_the_time_of_the_directory_that_was_copied() {
     use std::os::unix::fs::MetadataExt;
-    let place =
-        Place::new("FROM scratch AS base\nCOPY hello /there/\nFROM base\nCOPY tree /there\nCOPY tree /made/new/\n");
+    let place = Place::new(
+        "FROM scratch AS base\nCOPY hello /there/\nFROM base\nCOPY tree /there\nCOPY tree /made/new/\nCOPY --from=base / /root\n",
+    );
     fs::create_dir(place.path("context/tree")).unwrap();
     fs::write(place.path("context/tree/file"), "").unwrap();
     run("touch", &["-d", "@1000", text(&place.path("context/tree"))]);
     place.build("-o DIR/files");
     let time = |name: &str| fs::metadata(place.path(&format!("files/{name}"))).unwrap().mtime();
     assert_eq!((time("there"), time("made/new")), (1000, 1000));
+    assert!(time("root") > 1000, "the root of a stage has no time");
     assert!(time("made") > 1000 && place.path("files/there/hello").is_file());
 }
 

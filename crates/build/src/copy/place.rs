@@ -173,8 +173,11 @@ impl Destination {
             for (path, node) in &selected.below {
                 self.put(selection, node, target.join(path), true)?;
             }
-            if !selection.parents && !self.fixed_time {
-                self.touch(&target, selected.node.entry.mtime)?;
+            // The root of a stage or an image has no time of its own.
+            let source = &selected.node.entry;
+            let timeless = source.path.as_os_str().is_empty() && source.mtime.secs == 0;
+            if !selection.parents && !self.fixed_time && !timeless {
+                self.touch(&target, source.mtime)?;
             }
             return Ok(());
         }
