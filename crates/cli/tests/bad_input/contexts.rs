@@ -124,7 +124,7 @@ fn standard_input_that_is_empty() {
 fn a_git_url_with_an_unknown_key() {
     insta::assert_snapshot!(Case::new().build("https://example.com/a.git?rev=main"), @r#"
     exit 2
-    error: invalid git URL "https://example.com/a.git?rev=main": unknown query key "rev"; known are ref, tag, branch, subdir, checksum, submodules and keep-git-dir
+    error: invalid git URL "https://example.com/a.git?rev=main": unknown query key "rev"; known are ref, tag, branch, subdir, checksum, submodules, keep-git-dir and mtime
     "#);
 }
 
