@@ -152,9 +152,10 @@ fn the_table_is_what_root_sees_in_a_plain_chroot() {
     for (index, check) in checks.iter().filter(|check| check.applies("plain")).enumerate() {
         let path = place.path().join(index.to_string());
         tree(&path, &busybox);
-        // proc in a mount namespace of its own: it goes away with the command.
+        // proc in a mount namespace of its own: it goes away with the command. A step begins with no signal ignored, also
+        // where the builder was started by nohup.
         let prepare = "mount -t proc proc \"$1/proc\" && mknod -m 666 \"$1/dev/null\" c 1 3 && \
-                       mknod -m 666 \"$1/dev/zero\" c 1 5 && cd / && exec chroot \"$1\" /bin/sh -c \"cd /w; $2\"";
+                       mknod -m 666 \"$1/dev/zero\" c 1 5 && cd / && exec env --default-signal chroot \"$1\" /bin/sh -c \"cd /w; $2\"";
         let output = Command::new("unshare")
             .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", prepare, "sh"])
             .arg(&path)
