@@ -34,7 +34,7 @@ fn record_all(filter: &str) -> Result<(), Failure> {
             continue;
         }
         let peer: Box<dyn Builder> = match wanted {
-            Peer::Buildah => Box::new(Buildah::start(NEWEST, "vfs", world.registry())?),
+            Peer::Buildah => Box::new(Buildah::start(NEWEST, "vfs", world.registry(), &[])?),
             _ => Box::new(BuildKit::start(NEWEST, world.registry())?),
         };
         println!("{}: {} cases", peer.name(), cases.len());

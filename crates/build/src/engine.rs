@@ -226,7 +226,10 @@ impl Engine {
             return result.map_err(|_| BuildError::canceled());
         }
         self.store.save_file_digests();
-        self.store.sync();
+        // An image that has been pushed or written elsewhere is safe; the rest is a cache (see `store::durable`).
+        if request.outputs.iter().any(|output| output.kind == OutputKind::Image && !output.push) {
+            self.store.sync();
+        }
         result
     }
 

@@ -18,15 +18,19 @@ pub struct Buildah {
 }
 
 impl Buildah {
-    /// From a Debian suite, on a storage driver (`vfs` or `overlay`); names without a registry come from `mirror`.
-    pub fn start(suite: &str, driver: &str, mirror: &Registry) -> Result<Self> {
+    /// From a Debian suite, on a storage driver (`vfs` or `overlay`); names without a registry come from `mirror`. `others`
+    /// are registries without TLS that it may ask too.
+    pub fn start(suite: &str, driver: &str, mirror: &Registry, others: &[&Registry]) -> Result<Self> {
         let root = root(suite, "buildah,netavark,crun,ca-certificates,git,xz-utils")?;
         let work = tempfile::Builder::new().prefix("testkit-buildah-").tempdir().map_err(Error::at("tempdir"))?;
-        let registries = format!(
+        let mut registries = format!(
             "unqualified-search-registries = [\"docker.io\"]\nshort-name-mode = \"permissive\"\n[[registry]]\nprefix = \"docker.io\"\n\
              location = \"{0}\"\ninsecure = true\n[[registry]]\nlocation = \"{0}\"\ninsecure = true\n",
             mirror.host()
         );
+        for other in others {
+            registries += &format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", other.host());
+        }
         fs::write(work.path().join("registries.conf"), registries).map_err(Error::at("registries.conf"))?;
         let policy = r#"{"default":[{"type":"insecureAcceptAnything"}]}"#;
         fs::write(work.path().join("policy.json"), policy).map_err(Error::at("policy.json"))?;

@@ -249,7 +249,7 @@ struct Chroot {
 
 impl Chroot {
     fn start(driver: &'static str, registries: &Registries) -> Result<Box<dyn Contender>, Failure> {
-        let peer = Buildah::start(&BuildKit::suite(), driver, &registries.target)?;
+        let peer = Buildah::start(&BuildKit::suite(), driver, &registries.target, &[&registries.other])?;
         Ok(Box::new(Self { driver, peer, world: tempfile::tempdir()? }))
     }
 }

@@ -8,12 +8,14 @@
 //! unsynced/BOOT-ID.PID-N.GENERATION
 //! ```
 //!
-//! At a commit point (the end of a build) one `syncfs` brings everything to disk, and the marker goes. Who opens the store
-//! and finds a marker of another boot knows that the machine stopped between the two: all objects that got their name after
+//! At a commit point one `syncfs` brings everything to disk, and the marker goes. A build whose image lies nowhere but here
+//! ends with one. What any other build leaves is a cache, and is not waited for: a command that opens the store more than
+//! [`RIPE`] later, when the kernel has written most of it by itself, does that beside its own work. Who opens the store and
+//! finds a marker of another boot knows that the machine stopped between the two: all objects that got their name after
 //! the marker (by the inode's change time, which a rename sets) are removed and will be made again. Journaling file systems
 //! keep the order of changes to directories, so an object cannot outlive a crash that its marker did not.
 //!
-//! A killed process is no crash: the kernel still has what it wrote. Its marker stays and goes with the next commit point.
+//! A killed process is no crash: the kernel still has what it wrote. Its marker stays and goes with the next commit.
 //! Where the store lies on an overlayfs or in memory, a container's own file system, it does not outlive the machine anyway
 //! and nothing is synced.
 use super::lock::FileLock;
@@ -24,12 +26,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// The directories whose entries are objects.
 const OBJECTS: [&str; 6] = ["blobs/sha256", "blobs/sha512", "layers", "diffs", "names", "images"];
 
 /// Where markers lie.
 const MARKERS: &str = "unsynced";
+
+/// How old a marker of an ended process is when somebody else takes care of it.
+const RIPE: Duration = Duration::from_secs(60);
 
 /// The state of one open store.
 #[derive(Debug)]
@@ -66,6 +72,38 @@ fn boot() -> String {
 
 fn markers(root: &Path) -> Vec<PathBuf> {
     fs::read_dir(root.join(MARKERS)).map(|list| list.flatten().map(|e| e.path()).collect()).unwrap_or_default()
+}
+
+/// Markers of processes that have ended, so that none is left who could do it.
+fn orphans(root: &Path) -> impl Iterator<Item = PathBuf> {
+    markers(root).into_iter().filter(|marker| {
+        let owner = parts(marker).map(|(_, work)| root.join("tmp").join(work).with_extension("lock"));
+        owner.is_some_and(|lock| !lock.exists() || matches!(FileLock::try_exclusive(&lock), Ok(Some(_))))
+    })
+}
+
+/// Brings to disk what these markers speak of. Where that fails they stay, and a crash of the machine costs a rebuild.
+fn settle(root: &Path, done: &[PathBuf]) {
+    let synced = fs::File::open(root).map(|root| rustix::fs::syncfs(&root));
+    if matches!(synced, Ok(Ok(()))) {
+        for marker in done {
+            let _ = fs::remove_file(marker);
+        }
+    }
+}
+
+/// Brings to disk what earlier commands left, in a thread that nobody waits for.
+pub(super) fn settle_soon(root: &Path) {
+    let ripe: Vec<PathBuf> = orphans(root).filter(|marker| is_ripe(marker)).collect();
+    if !ripe.is_empty() {
+        let root = root.to_owned();
+        let _ = std::thread::Builder::new().name("sync".to_owned()).spawn(move || settle(&root, &ripe));
+    }
+}
+
+fn is_ripe(marker: &Path) -> bool {
+    let made = fs::metadata(marker).and_then(|meta| meta.modified());
+    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > RIPE))
 }
 
 /// The parts of a marker's name: boot, work directory.
@@ -153,18 +191,8 @@ impl Store {
     pub(crate) fn sync(&self) {
         let mine = self.durability.current.lock().unwrap_or_else(PoisonError::into_inner).marker.take();
         let Some(mine) = mine else { return };
-        // Of killed processes too: no owner is left who could do it.
-        let dead = markers(&self.root).into_iter().filter(|marker| {
-            let owner = parts(marker).map(|(_, work)| self.root.join("tmp").join(work).with_extension("lock"));
-            owner.is_some_and(|lock| !lock.exists() || matches!(FileLock::try_exclusive(&lock), Ok(Some(_))))
-        });
-        let done: Vec<PathBuf> = dead.chain([mine]).collect();
-        let synced = fs::File::open(&self.root).map(|root| rustix::fs::syncfs(&root));
-        if matches!(synced, Ok(Ok(()))) {
-            for marker in done {
-                let _ = fs::remove_file(marker);
-            }
-        }
+        let done: Vec<PathBuf> = orphans(&self.root).chain([mine]).collect();
+        settle(&self.root, &done);
     }
 }
 
@@ -242,5 +270,27 @@ mod tests {
         other.sync();
         store.sync();
         assert!(markers(&root).is_empty());
+    }
+
+    #[test]
+    fn what_earlier_commands_left_is_settled_when_it_is_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("store");
+        let (old, young, busy) = (open(&root), open(&root), open(&root));
+        let marker_of = |store: &Store| store.durability.current.lock().unwrap().marker.clone().unwrap();
+        for (store, content) in [(&old, b"old"), (&young, b"new"), (&busy, b"mid")] {
+            store.put_blob(content).unwrap();
+        }
+        let made = [&old, &young, &busy].map(marker_of);
+        for marker in [&made[0], &made[2]] {
+            let file = fs::File::options().write(true).open(marker).unwrap();
+            file.set_modified(std::time::SystemTime::now() - 2 * RIPE).unwrap();
+        }
+        drop((old, young));
+        // Another process still writes; a young marker is left to the kernel.
+        let ripe: Vec<PathBuf> = orphans(&root).filter(|marker| is_ripe(marker)).collect();
+        assert_eq!(ripe, made[..1]);
+        settle(&root, &ripe);
+        assert_eq!(made.map(|marker| marker.exists()), [false, true, true]);
     }
 }

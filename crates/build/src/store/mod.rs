@@ -136,7 +136,10 @@ impl Store {
         };
         clear_abandoned(&root.join("tmp"));
         match lock {
-            Lock::Shared => empty_soon(root.join("trash")),
+            Lock::Shared => {
+                empty_soon(root.join("trash"));
+                durable::settle_soon(&root);
+            }
             Lock::Exclusive => empty(&root.join("trash")),
         }
         let (work, work_lock) = make_work(&root.join("tmp"))?;
