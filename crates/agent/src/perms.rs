@@ -81,10 +81,9 @@ pub fn search(dir: i32, path: &CStr) -> R<()> {
     let mut from = from;
     for _ in 0..16 {
         let mut up = PathText::new();
-        let mount = match paths::guest_path(from.get(), &mut up)? {
-            true => paths::mount_of(up.bytes()).map(|(_, mount)| config().text(mount.target)),
-            false => None,
-        };
+        // A path too long to be said lies deep in the tree.
+        let said = paths::guest_path(from.get(), &mut up).unwrap_or(false);
+        let mount = if said { paths::mount_of(up.bytes()).map(|(_, mount)| config().text(mount.target)) } else { None };
         let inside =
             mount.map_or(64, |target| up.bytes()[target.len()..].iter().filter(|byte| **byte == b'/').count() + 1);
         if climb(from.get(), inside, &stop)? {

@@ -631,8 +631,8 @@ fn statements(
     images.iter().enumerate().map(about).collect()
 }
 
-/// BuildKit's checks: warnings, and with `# check=error=true` the end of the build.
-/// What the rules say of the Dockerfile. With a plan, whose base images are known: what they say beyond that.
+/// BuildKit's checks: warnings, and with `# check=error=true` the end of the build. With a plan, whose base images are
+/// known, only what the rules say beyond what they said without.
 fn checks(
     file: &dockerfile::ast::Dockerfile,
     loaded: &crate::contexts::Loaded,
