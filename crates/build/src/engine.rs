@@ -34,7 +34,7 @@ pub struct EngineOptions {
     /// Whether this process is root in a user namespace, and with how many ids.
     pub entered: sandbox::userns::Entered,
     /// The isolation that was asked for.
-    pub isolation: Option<sandbox::Isolation>,
+    pub isolation: Option<sandbox::IsolationRequest>,
     /// The content of /etc/resolv.conf for steps.
     pub resolv_conf: Vec<u8>,
     /// The environment: for secrets from variables, git, the SSH agent.

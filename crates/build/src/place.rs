@@ -16,7 +16,7 @@ pub(crate) struct Place {
     pub(crate) resolv_conf: Vec<u8>,
     store: PathBuf,
     entered: Entered,
-    wanted: Option<sandbox::Isolation>,
+    wanted: Option<sandbox::IsolationRequest>,
     found: OnceLock<std::result::Result<sandbox::Choice, BuildError>>,
     /// `PATH`, where emulators are searched.
     path: OsString,
@@ -30,7 +30,7 @@ impl Place {
         resolv_conf: Vec<u8>,
         store: PathBuf,
         entered: Entered,
-        wanted: Option<sandbox::Isolation>,
+        wanted: Option<sandbox::IsolationRequest>,
         path: OsString,
     ) -> Self {
         let emulators = Mutex::default();
@@ -59,7 +59,7 @@ impl Place {
         let emulator = match (isolation, in_kernel, found) {
             // There each program is loaded by the step's own agent, not by the kernel.
             (sandbox::Isolation::Intercept, _, Some(emulator)) => Some(emulator),
-            (sandbox::Isolation::Namespaces | sandbox::Isolation::Chroot, true, _) => None,
+            (sandbox::Isolation::Namespaces | sandbox::Isolation::PlainChroot, true, _) => None,
             (sandbox::Isolation::Namespaces, false, Some(emulator)) => Some(emulator),
             _ => return Err(no_emulator(platform, &host, isolation, machine)),
         };
@@ -104,7 +104,7 @@ impl Place {
 
     /// Whether files keep their owners on disk. Elsewhere a table beside them has them.
     pub(crate) fn real_owners(&self) -> bool {
-        !self.single_id() && (self.is(sandbox::Isolation::Namespaces) || self.is(sandbox::Isolation::Chroot))
+        !self.single_id() && (self.is(sandbox::Isolation::Namespaces) || self.is(sandbox::Isolation::PlainChroot))
     }
 
     /// Only one id exists, and nothing remembers others: changes of owner are answered with success and lost.
@@ -130,8 +130,8 @@ fn no_emulator(
         ));
     };
     let [fixed, _] = machine.emulator_names();
-    let error = if isolation == sandbox::Isolation::Chroot {
-        error.hint("the chroot isolation needs a handler that is registered on the machine; --isolation=intercept does with the program alone")
+    let error = if isolation == sandbox::Isolation::PlainChroot {
+        error.hint("the plain-chroot isolation needs a handler that is registered on the machine; --isolation=intercept does with the program alone")
     } else {
         error.hint(format!("put a static {fixed} into PATH (Debian and Ubuntu: apt-get install qemu-user-static); it needs no privilege"))
     };

@@ -365,7 +365,7 @@ fn an_agent_is_forwarded_and_its_keys_are_not() {
     };
     if testkit::is_root() {
         asks("namespaces", "namespaces", text(&socket));
-        asks("chroot", "chroot", text(&socket));
+        asks("chroot", "plain-chroot", text(&socket));
     }
     asks("intercept", "intercept", text(&socket));
     agent.kill().unwrap();

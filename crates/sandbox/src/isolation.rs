@@ -1,4 +1,4 @@
-//! The three isolations, and the choice among them from what the probes found.
+//! The isolations, and the choice among them from what the probes found.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,12 +9,12 @@ use crate::probe::{Probes, Why};
 
 /// How a step is confined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Isolation {
     /// Namespaces, mounts and pivot_root: needs CAP_SYS_ADMIN, if only in a user namespace.
     Namespaces,
-    /// chroot(2) as uid 0, no mounts.
-    Chroot,
+    /// chroot(2) as uid 0 with nothing to help it: no mounts, no `/proc/self`.
+    PlainChroot,
     /// System calls intercepted inside the command's own processes; needs nothing.
     Intercept,
 }
@@ -23,21 +23,58 @@ impl fmt::Display for Isolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Isolation::Namespaces => "namespaces",
-            Isolation::Chroot => "chroot",
+            Isolation::PlainChroot => "plain-chroot",
             Isolation::Intercept => "intercept",
         })
     }
 }
 
-impl FromStr for Isolation {
+/// An isolation that is asked for by name (`--isolation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IsolationRequest {
+    /// [`Isolation::Namespaces`].
+    Namespaces,
+    /// What uid 0 has without mounts: [`Isolation::Intercept`] where it works, since a chroot(2) alone has no /proc and
+    /// no mounts, else [`Isolation::PlainChroot`].
+    Chroot,
+    /// [`Isolation::Intercept`].
+    Intercept,
+    /// [`Isolation::PlainChroot`], also where interception works.
+    PlainChroot,
+}
+
+impl IsolationRequest {
+    /// All of them, the best first.
+    pub const ALL: [IsolationRequest; 4] = [
+        IsolationRequest::Namespaces,
+        IsolationRequest::Chroot,
+        IsolationRequest::Intercept,
+        IsolationRequest::PlainChroot,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            IsolationRequest::Namespaces => "namespaces",
+            IsolationRequest::Chroot => "chroot",
+            IsolationRequest::Intercept => "intercept",
+            IsolationRequest::PlainChroot => "plain-chroot",
+        }
+    }
+}
+
+impl fmt::Display for IsolationRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for IsolationRequest {
     type Err = String;
     fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "namespaces" => Ok(Isolation::Namespaces),
-            "chroot" => Ok(Isolation::Chroot),
-            "intercept" => Ok(Isolation::Intercept),
-            other => Err(format!("unknown isolation {other:?}: use namespaces, chroot or intercept")),
-        }
+        let found = IsolationRequest::ALL.into_iter().find(|request| request.name() == name);
+        found.ok_or_else(|| format!("unknown isolation {name:?}: use namespaces, chroot, intercept or plain-chroot"))
     }
 }
 
@@ -76,7 +113,7 @@ pub struct Choice {
 #[error("{isolation} isolation cannot work here: {primitive}: {why}")]
 pub struct CannotIsolate {
     /// The isolation that was asked for, or the last resort.
-    pub isolation: Isolation,
+    pub isolation: IsolationRequest,
     /// The primitive that failed first.
     pub primitive: String,
     /// How it failed.
@@ -85,25 +122,40 @@ pub struct CannotIsolate {
 
 /// The order of preference. A chroot without mounts has no `/proc/self`, which Java, node and many a maintainer script
 /// need; interception provides it, so it comes first although it needs less.
-const PREFERENCE: [Isolation; 3] = [Isolation::Namespaces, Isolation::Intercept, Isolation::Chroot];
+const PREFERENCE: [Isolation; 3] = [Isolation::Namespaces, Isolation::Intercept, Isolation::PlainChroot];
 
 /// Picks the best isolation that works, or checks the requested one.
-pub fn choose(requested: Option<Isolation>, probes: &Probes) -> Result<Choice, CannotIsolate> {
+pub fn choose(requested: Option<IsolationRequest>, probes: &Probes) -> Result<Choice, CannotIsolate> {
     let result = |isolation| match isolation {
         Isolation::Namespaces => &probes.namespaces,
-        Isolation::Chroot => &probes.chroot,
+        Isolation::PlainChroot => &probes.chroot,
         Isolation::Intercept => &probes.intercept,
     };
     let refuse =
         |isolation, why: &Why| Err(CannotIsolate { isolation, primitive: why.action.clone(), why: why.reason.clone() });
     let mut reasons = Vec::new();
     let isolation = match requested {
-        Some(isolation) => {
+        Some(request) => {
+            let isolation = match request {
+                IsolationRequest::Namespaces => Isolation::Namespaces,
+                IsolationRequest::Intercept => Isolation::Intercept,
+                IsolationRequest::Chroot | IsolationRequest::PlainChroot => Isolation::PlainChroot,
+            };
             if let Err(why) = result(isolation) {
-                return refuse(isolation, why);
+                return refuse(request, why);
             }
-            reasons.push(format!("{isolation} isolation was asked for, and works"));
-            isolation
+            reasons.push(format!("{request} isolation was asked for, and works"));
+            match (request, &probes.intercept) {
+                (IsolationRequest::Chroot, Ok(())) => {
+                    reasons.push("interception works, and gives it /proc, terminals and mounts".into());
+                    Isolation::Intercept
+                }
+                (IsolationRequest::Chroot, Err(why)) => {
+                    reasons.push(format!("interception, for its /proc, terminals and mounts, does not work: {why}"));
+                    isolation
+                }
+                _ => isolation,
+            }
         }
         None => {
             let mut chosen = None;
@@ -126,7 +178,7 @@ pub fn choose(requested: Option<Isolation>, probes: &Probes) -> Result<Choice, C
             }
             match (chosen, &probes.intercept) {
                 (Some(isolation), _) => isolation,
-                (None, Err(why)) => return refuse(Isolation::Intercept, why),
+                (None, Err(why)) => return refuse(IsolationRequest::Intercept, why),
                 (None, Ok(())) => Isolation::Intercept,
             }
         }
@@ -171,7 +223,7 @@ mod tests {
         assert_eq!(choice(true, true, true, true), Ok((Isolation::Namespaces, RootStrategy::Overlay)));
         assert_eq!(choice(true, false, true, true), Ok((Isolation::Namespaces, RootStrategy::Tree)));
         assert_eq!(choice(false, true, true, true), Ok((Isolation::Intercept, RootStrategy::Tree)));
-        assert_eq!(choice(false, true, true, false), Ok((Isolation::Chroot, RootStrategy::Tree)));
+        assert_eq!(choice(false, true, true, false), Ok((Isolation::PlainChroot, RootStrategy::Tree)));
         assert_eq!(choice(false, false, false, true), Ok((Isolation::Intercept, RootStrategy::Tree)));
         let single = Probes { owners: probes(false, true, true, true).namespaces, ..probes(true, true, false, true) };
         let choice_of = |probes: &Probes| choose(None, probes).map(|choice| choice.isolation);
@@ -184,11 +236,25 @@ mod tests {
 
     #[test]
     fn a_forced_isolation_that_cannot_work_names_the_primitive() {
-        let error = choose(Some(Isolation::Namespaces), &probes(false, true, true, true)).expect_err("forced");
+        let error = choose(Some(IsolationRequest::Namespaces), &probes(false, true, true, true)).expect_err("forced");
         assert_eq!(error.to_string(), "namespaces isolation cannot work here: unshare: Operation not permitted");
-        let choice = choose(Some(Isolation::Chroot), &probes(true, true, true, true)).expect("works");
-        assert_eq!(choice.reasons.len(), 2);
-        assert_eq!("chroot".parse::<Isolation>(), Ok(Isolation::Chroot));
-        assert!("docker".parse::<Isolation>().is_err());
+        let error = choose(Some(IsolationRequest::Chroot), &probes(true, true, false, true)).expect_err("forced");
+        assert_eq!(error.to_string(), "chroot isolation cannot work here: chroot: Operation not permitted");
+        for request in IsolationRequest::ALL {
+            assert_eq!(request.name().parse(), Ok(request));
+        }
+        assert!("docker".parse::<IsolationRequest>().is_err());
+    }
+
+    #[test]
+    fn a_chroot_has_the_help_of_interception_where_there_is_any() {
+        let chosen = |request, intercept| {
+            let choice = choose(Some(request), &probes(true, true, true, intercept)).expect("works");
+            assert_eq!(choice.root, RootStrategy::Tree);
+            choice.isolation
+        };
+        assert_eq!(chosen(IsolationRequest::Chroot, true), Isolation::Intercept);
+        assert_eq!(chosen(IsolationRequest::Chroot, false), Isolation::PlainChroot);
+        assert_eq!(chosen(IsolationRequest::PlainChroot, true), Isolation::PlainChroot);
     }
 }

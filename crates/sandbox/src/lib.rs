@@ -42,6 +42,6 @@ pub mod userns;
 
 pub use cancel::{CancelToken, Registration};
 pub use error::{RunError, SetupError};
-pub use isolation::{CannotIsolate, Choice, Isolation, RootStrategy, choose};
+pub use isolation::{CannotIsolate, Choice, Isolation, IsolationRequest, RootStrategy, choose};
 pub use launch::{Exit, Io, Launcher, ResourceUse, Status, init_if_child};
 pub use spec::{Limit, Mount, MountKind, Network, Rootfs, Security, Spec, Ulimit, User};

@@ -136,6 +136,7 @@ fn chroot_conforms() {
         return skip("chroot(2) needs root");
     }
     conforms("chroot", false);
+    conforms("plain-chroot", false);
 }
 
 /// What the same commands print for root in a plain chroot, with nothing of the product in it.

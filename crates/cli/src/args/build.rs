@@ -179,7 +179,7 @@ pub(crate) struct PlaceArgs {
     /// Directory of the store [env: COOPERAGE_ROOT]
     #[arg(long, value_name = "DIR", help_heading = "Place")]
     pub(crate) root: Option<PathBuf>,
-    /// How RUN steps are confined: auto, namespaces, chroot or intercept [env: COOPERAGE_ISOLATION]
+    /// How RUN steps are confined: auto, namespaces, chroot, intercept or plain-chroot [env: COOPERAGE_ISOLATION]
     #[arg(long, value_name = "MODE", help_heading = "Place")]
     pub(crate) isolation: Option<String>,
     /// How many steps run at once (default: 16)

@@ -86,7 +86,7 @@ fn elsewhere(choice: &sandbox::Choice) -> Option<String> {
     let why = choice.reasons.iter().find_map(|reason| reason.strip_prefix(refused))?;
     let how = match choice.isolation {
         sandbox::Isolation::Intercept => "by intercepting system calls",
-        sandbox::Isolation::Chroot => "in a chroot",
+        sandbox::Isolation::PlainChroot => "in a chroot",
         sandbox::Isolation::Namespaces => return None,
     };
     Some(format!("builders that need namespaces stop here ({why}); steps were run {how}"))

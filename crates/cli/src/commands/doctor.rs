@@ -37,7 +37,7 @@ pub(crate) fn run(args: &DoctorArgs, context: &Context<'_>) -> Result<()> {
     })?;
     let requested = match settings.isolation.value.as_deref() {
         None | Some("auto") => None,
-        Some(name) => Some(name.parse::<sandbox::Isolation>().map_err(CliError::usage)?),
+        Some(name) => Some(name.parse::<sandbox::IsolationRequest>().map_err(CliError::usage)?),
     };
     let env = |name: &str| context.env.get(name).map(str::to_owned);
     let around = Surroundings {

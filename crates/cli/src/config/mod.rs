@@ -77,7 +77,7 @@ pub(crate) struct Settings {
 /// The progress modes.
 pub(crate) const PROGRESS: &[&str] = &["auto", "plain", "tty", "quiet", "rawjson"];
 /// The isolations.
-pub(crate) const ISOLATIONS: &[&str] = &["auto", "namespaces", "chroot", "intercept"];
+pub(crate) const ISOLATIONS: &[&str] = &["auto", "namespaces", "chroot", "intercept", "plain-chroot"];
 
 /// What flags say about settings.
 #[derive(Debug, Default)]

@@ -328,7 +328,7 @@ fn tty_progress_without_a_terminal() {
 fn an_unknown_isolation() {
     insta::assert_snapshot!(Case::new().build("--isolation docker ."), @r#"
     exit 2
-    error: --isolation: there is no isolation "docker"; known are auto, namespaces, chroot, intercept
+    error: --isolation: there is no isolation "docker"; known are auto, namespaces, chroot, intercept, plain-chroot
     "#);
 }
 

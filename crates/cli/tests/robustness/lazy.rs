@@ -161,7 +161,7 @@ fn what_follows_a_linked_copy_still_depends_on_the_base() {
 
 #[test]
 fn eight_builds_at_once_download_a_layer_once() {
-    for isolation in ["", "--isolation=chroot"] {
+    for isolation in ["", "--isolation=plain-chroot"] {
         if !isolation.is_empty() && !testkit::is_root() {
             continue;
         }

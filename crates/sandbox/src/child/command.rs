@@ -60,7 +60,7 @@ fn prepare(spec: &Spec, stdio: [OwnedFd; 3], root: Option<BorrowedFd<'_>>) -> Se
     }
     rustix::process::chdir(&spec.cwd).context(|| format!("change to the working directory {}", spec.cwd.display()))?;
     confine(spec)?;
-    if spec.isolation == Isolation::Chroot && spec.network == Network::None {
+    if spec.isolation == Isolation::PlainChroot && spec.network == Network::None {
         cut_network()?;
     }
     identity(spec)?;
@@ -94,8 +94,8 @@ fn confine(spec: &Spec) -> Setup<()> {
     let ownership = if spec.fake_ownership { Ownership::Fake } else { Ownership::Real };
     let filter = seccomp::filter(confined, ownership);
     match install(&filter) {
-        // The chroot isolation lacks the capability for a filter; the place's own is in force.
-        Err(error) if spec.isolation == Isolation::Chroot && error.raw_os_error() == Some(libc::EACCES) => {}
+        // A plain chroot lacks the capability for a filter; the place's own is in force.
+        Err(error) if spec.isolation == Isolation::PlainChroot && error.raw_os_error() == Some(libc::EACCES) => {}
         result => result.context(|| "install the system call filter")?,
     }
     if confined { capability::limit_to_default().context(|| "drop capabilities") } else { Ok(()) }

@@ -95,7 +95,7 @@ fn main() -> i32 {
         Ok((Order::Run(spec), fds)) => match <[OwnedFd; 3]>::try_from(fds) {
             Ok(stdio) => match spec.isolation {
                 Isolation::Namespaces => keeper::run(&spec, stdio, control),
-                Isolation::Chroot => chroot::run(&spec, stdio, control),
+                Isolation::PlainChroot => chroot::run(&spec, stdio, control),
                 Isolation::Intercept => crate::intercept::keeper::run(&spec, stdio, control),
             },
             Err(_) => failed(io::ErrorKind::InvalidData.into(), "receive the step's standard descriptors"),

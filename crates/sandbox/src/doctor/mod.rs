@@ -15,7 +15,7 @@ use serde::Serialize;
 pub use facts::Facts;
 pub use place::{Clues, Place, recognise};
 
-use crate::isolation::{CannotIsolate, Choice, Isolation, choose};
+use crate::isolation::{CannotIsolate, Choice, IsolationRequest, choose};
 use crate::launch::Launcher;
 use crate::probe::{self, Primitive, Why};
 use crate::userns::{Entered, NoUserNamespace};
@@ -29,7 +29,7 @@ pub struct Surroundings<'a> {
     /// What [`crate::userns::enter`] said when the program started.
     pub entered: Result<Entered, NoUserNamespace>,
     /// `--isolation`.
-    pub requested: Option<Isolation>,
+    pub requested: Option<IsolationRequest>,
     /// Environment and files that tell the place.
     pub clues: Clues<'a>,
 }

@@ -1,4 +1,4 @@
-//! The `chroot` isolation: no mount, no namespace, and the tree as the step left it.
+//! The `plain-chroot` isolation: no mount, no namespace, and the tree as the step left it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -9,7 +9,7 @@ use crate::support::{Tree, listing, output, root_or_skip, run, run_with};
 
 fn chroot(tree: &Tree, script: &str) -> Spec {
     let mut spec = tree.shell(script);
-    spec.isolation = Isolation::Chroot;
+    spec.isolation = Isolation::PlainChroot;
     spec
 }
 
@@ -109,7 +109,7 @@ fn furniture_leaves_no_trace() {
     // Also after a set-up that fails half way.
     spec.mounts.push(Mount::new("/x", MountKind::Bind { source: "/no/such".into(), readonly: true }));
     let error = run(&spec).expect_err("no source").to_string();
-    assert!(error.contains("in chroot isolation: provide the mount at /x: No such file"), "{error}");
+    assert!(error.contains("in plain-chroot isolation: provide the mount at /x: No such file"), "{error}");
     assert_eq!(listing(&root), before);
 }
 

@@ -15,7 +15,7 @@ fn a_hostile_step_reaches_nothing_of_its_builder() {
         return;
     }
     let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/intercept/escape.c"));
-    for isolation in [Isolation::Namespaces, Isolation::Intercept, Isolation::Chroot] {
+    for isolation in [Isolation::Namespaces, Isolation::Intercept, Isolation::PlainChroot] {
         let tree = Tree::new();
         let program = tree.path("root/bin/escape");
         let mut gcc = Command::new("gcc");

@@ -46,7 +46,7 @@ pub(super) fn of(report: &Report, around: &Around<'_>) -> Vec<Advice> {
                     "no daemon, mount or privilege is needed: the system calls of RUN steps are answered inside them, which \
                      costs most where a step opens very many files"
                 }
-                Isolation::Chroot => "RUN steps work in a chroot, without mounts",
+                Isolation::PlainChroot => "RUN steps work in a chroot, without mounts",
             };
             let what = match (inside, around.daemon) {
                 (true, _) => "build here, in this container",
@@ -121,8 +121,11 @@ mod tests {
     fn report(places: &[Place], isolation: Option<Isolation>, store: &str, free: u64) -> Report {
         let facts = Facts { store_type: store.into(), store_free: free, ..Facts::default() };
         let choice = isolation.map(|isolation| Choice { isolation, root: RootStrategy::Tree, reasons: vec![] });
-        let cannot =
-            CannotIsolate { isolation: Isolation::Intercept, primitive: "seccomp".into(), why: "EPERM".into() };
+        let cannot = CannotIsolate {
+            isolation: sandbox::IsolationRequest::Intercept,
+            primitive: "seccomp".into(),
+            why: "EPERM".into(),
+        };
         Report {
             places: places.to_vec(),
             facts,

@@ -1,4 +1,4 @@
-//! Runs the conformance table in an isolation, as the user that calls it:
+//! Runs the conformance table in the isolation that a request for one gives here, as the user that calls it:
 //!
 //! ```text
 //! conformance [--print] ISOLATION DIRECTORY BUSYBOX [WORD]
@@ -42,16 +42,12 @@ fn run() -> Result<bool, Box<dyn std::error::Error>> {
     let [name, directory, busybox, word @ ..] = &args[..] else {
         return Err("usage: conformance [--print] ISOLATION DIRECTORY BUSYBOX [WORD]".into());
     };
-    let isolation = match name.as_str() {
-        "namespaces" => Isolation::Namespaces,
-        "chroot" => Isolation::Chroot,
-        "intercept" => Isolation::Intercept,
-        other => return Err(format!("no isolation {other}").into()),
-    };
     let launcher = Launcher::of_this_program()?;
+    let probes = sandbox::probe::probes(&launcher, Path::new(directory));
+    let isolation = sandbox::choose(Some(name.parse()?), &probes)?.isolation;
     let (mut count, mut wrong) = (0, 0);
     for check in table::checks() {
-        if !check.applies(name) || !word.iter().all(|word| check.name.contains(word)) {
+        if !check.applies(&isolation.to_string()) || !word.iter().all(|word| check.name.contains(word)) {
             continue;
         }
         let place = PathBuf::from(directory).join(format!("check-{count}"));
@@ -68,7 +64,7 @@ fn run() -> Result<bool, Box<dyn std::error::Error>> {
         std::fs::remove_dir_all(&place)?;
     }
     if !print {
-        say(&format!("{name}: {count} checks, {wrong} differ"));
+        say(&format!("{name} ({isolation}): {count} checks, {wrong} differ"));
     }
     Ok(wrong == 0 && count > 0)
 }

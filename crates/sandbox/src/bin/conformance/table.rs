@@ -16,7 +16,8 @@ const TABLE: &str = include_str!("../../../tests/conformance.txt");
 pub(crate) struct Check {
     /// What it is about.
     pub(crate) name: String,
-    /// Isolations in which it does not hold (`chroot`, or `plain` for a chroot without any help), each with the reason.
+    /// Isolations in which it does not hold (`plain-chroot`, or `plain` for a chroot without the product), each with the
+    /// reason.
     pub(crate) not_in: Vec<(String, String)>,
     /// For `sh -c`.
     pub(crate) script: String,

@@ -1,4 +1,4 @@
-//! The `chroot` isolation: a private tree, chroot(2), no mounts and no namespaces.
+//! The `plain-chroot` isolation: a private tree, chroot(2), no mounts and no namespaces, and no interception.
 //!
 //! For uid 0 with the default capabilities of a container. The keeper furnishes the tree (see [`furnish`]), starts the
 //! command inside, adopts and ends what it leaves behind (see [`family`]), and takes the furniture out again.
@@ -38,7 +38,7 @@ pub(super) fn run(spec: &Spec, stdio: [OwnedFd; 3], control: UnixStream) -> i32 
 
 fn step(spec: &Spec, stdio: [OwnedFd; 3], control: &UnixStream) -> Setup<()> {
     let Rootfs::Directory(tree) = &spec.rootfs else {
-        let action = "the chroot isolation cannot mount an overlay: give it a directory".to_owned();
+        let action = "the plain-chroot isolation cannot mount an overlay: give it a directory".to_owned();
         return Err(SetupError { action, errno: 0, hint: None });
     };
     let _ = rustix::process::setsid();
