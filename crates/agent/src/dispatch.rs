@@ -7,7 +7,7 @@ use crate::state::config;
 use crate::sys::{
     AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, Errno, O_CREAT, O_TRUNC, O_WRONLY, R, call, encode,
 };
-use crate::{creds, exec, fds, names, signals, sites, sockets, stat, state};
+use crate::{creds, exec, fds, names, perms, signals, sites, sockets, stat, state};
 
 const SYS_SECCOMP: i32 = 1;
 
@@ -151,16 +151,30 @@ pub fn answer(nr: u32, a: [usize; 6], mask: u64) -> R {
     }
 }
 
-/// chroot: only to where the guest is already. A root of a guest's own inside the step is not there yet.
+/// chroot: another root for this process and those that it starts.
 fn sys_chroot(path: usize) -> R {
-    if !crate::perms::capable(18) {
-        return Err(Errno::EPERM);
-    }
     let mut text = crate::text::PathText::new();
     crate::guest::path(path, &mut text)?;
-    let (_, stat) = crate::paths::locate(AT_FDCWD, text.c(), false)?;
-    let root = crate::sys::fstatx(state::fd_root())?;
-    if stat.ino == root.ino && stat.dev() == root.dev() { Ok(0) } else { Err(Errno::EPERM) }
+    let (fd, mut stat) = crate::paths::locate(AT_FDCWD, text.c(), false)?;
+    if stat.kind() != crate::sys::S_IFDIR {
+        return Err(Errno::ENOTDIR);
+    }
+    if !perms::is_superuser() {
+        perms::search(AT_FDCWD, text.c())?;
+        crate::stat::view(&mut stat);
+        perms::need(&stat, 1)?;
+    }
+    if !perms::capable(18) {
+        return Err(Errno::EPERM);
+    }
+    let tree = crate::sys::fstatx(state::fd_root())?;
+    let chrooted = (stat.ino, stat.dev()) != (tree.ino, tree.dev());
+    // SAFETY: no pointers; the number is the agent's own.
+    unsafe { call!(nr::DUP3, fd.get(), state::fd_guest_root(), 0) }?;
+    if state::creds().chrooted != u32::from(chrooted) {
+        state::creds_mut().chrooted = chrooted.into();
+    }
+    Ok(0)
 }
 
 fn sys_prctl(a: [usize; 6]) -> R {

@@ -11,7 +11,7 @@ use crate::guest;
 use crate::paths::{self, at_parent, at_parents, locate};
 use crate::perms;
 use crate::stat::{key, view};
-use crate::state::{creds, interruptible, table};
+use crate::state::{creds, interruptible, is_chrooted, table};
 use crate::sys::{
     AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, Errno, Fd, O_ACCMODE, O_CLOEXEC,
     O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_RDONLY, O_TMPFILE_BIT, O_TRUNC, O_WRONLY, R, S_IFBLK, S_IFCHR,
@@ -122,7 +122,7 @@ pub fn quick_open(dir: i32, path: usize, flags: u32, mode: u32) -> Option<R> {
     }
     let path = guest::c_string(path, 4096)?;
     let bytes = path.to_bytes();
-    if bytes.is_empty() || bytes.ends_with(b"status") || paths::mount_of(bytes).is_some() {
+    if bytes.is_empty() || bytes.ends_with(b"status") || is_chrooted() || paths::mount_of(bytes).is_some() {
         return None;
     }
     match paths::open_fast(dir, path, flags, mode) {
@@ -240,7 +240,7 @@ pub fn sys_openat2(dir: i32, path: usize, how: usize, size: usize, mask: u64) ->
             return Err(Errno::EINVAL);
         }
         return match crate::sys::openat2(
-            crate::state::fd_root(),
+            crate::state::fd_guest_root(),
             text.c(),
             how.flags as u32,
             how.mode as u32,

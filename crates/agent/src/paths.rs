@@ -8,7 +8,7 @@
 use core::ffi::CStr;
 
 use crate::protocol::{MOUNT_FILE, MOUNT_PROC, MountEntry};
-use crate::state::{config, fd_root};
+use crate::state::{config, fd_guest_root, fd_root, is_chrooted};
 use crate::sys::{
     AT_FDCWD, Errno, Fd, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, R, RESOLVE_BENEATH, RESOLVE_IN_ROOT, Statx, call,
     fstatx, openat, openat2, readlinkat,
@@ -51,12 +51,45 @@ pub fn open_fast(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
     let bytes = path.to_bytes();
     match bytes.first() {
         None => Err(Errno::ENOENT),
+        Some(_) if is_chrooted() => open_below(dir, path, flags, mode),
         Some(b'/') => match mount_of(bytes) {
             None => openat2(fd_root(), path, flags, mode, RESOLVE_IN_ROOT),
             Some((_, mount)) => open_in_mount(mount, path, flags, mode),
         },
         Some(_) => openat2(dir, path, flags, mode, RESOLVE_BENEATH),
     }
+}
+
+/// The same for a guest that made a chroot(2). The kernel does not know its root, at which `..` stays: who comes from
+/// outside of it walks.
+#[cold]
+#[inline(never)]
+fn open_below(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
+    let mut full = PathText::new();
+    if path.to_bytes()[0] != b'/' {
+        // What lies too deep to be named lies inside.
+        let inside = guest_path(dir, &mut full).map_or(true, |said| said && below_root(&mut full));
+        return if inside { openat2(dir, path, flags, mode, RESOLVE_BENEATH) } else { Err(Errno::EXDEV) };
+    }
+    root_path(&mut full)?;
+    let base = full.len();
+    full.push(path.to_bytes())?;
+    match mount_of(full.bytes()) {
+        Some((_, mount)) if mount.target.len as usize > base => open_in_mount(mount, full.c(), flags, mode),
+        _ => openat2(fd_guest_root(), path, flags, mode, RESOLVE_IN_ROOT),
+    }
+}
+
+/// Whether an absolute path of the guest's is a mount, by the text alone.
+fn names_mount(path: &[u8]) -> bool {
+    if path.first() != Some(&b'/') {
+        return false;
+    }
+    if !is_chrooted() {
+        return mount_at(path).is_some();
+    }
+    let mut full = PathText::new();
+    root_path(&mut full).and_then(|()| full.push(path)).is_ok() && mount_at(full.bytes()).is_some()
 }
 
 fn open_in_mount(mount: &MountEntry, path: &CStr, flags: u32, mode: u32) -> R {
@@ -160,7 +193,7 @@ fn parent_fast(dir: i32, path: &CStr) -> R<Parent> {
 pub fn at_parent(dir: i32, path: &CStr, mut act: impl FnMut(i32, &CStr) -> R) -> R {
     let result = parent_fast(dir, path).and_then(|parent| {
         let name = parent.name.bytes();
-        if path.to_bytes().first() == Some(&b'/') && mount_at(path.to_bytes()).is_some() {
+        if names_mount(path.to_bytes()) {
             return Err(Errno::EXDEV);
         }
         debug_assert!(!name.is_empty());
@@ -185,7 +218,7 @@ pub fn at_parents(old: (i32, &CStr), new: (i32, &CStr), mut act: impl FnMut(i32,
         let from = parent_fast(old.0, old.1)?;
         let to = parent_fast(new.0, new.1)?;
         for path in [old.1, new.1] {
-            if path.to_bytes().first() == Some(&b'/') && mount_at(path.to_bytes()).is_some() {
+            if names_mount(path.to_bytes()) {
                 return Err(Errno::EXDEV);
             }
         }
@@ -206,8 +239,8 @@ pub fn at_parents(old: (i32, &CStr), new: (i32, &CStr), mut act: impl FnMut(i32,
     }
 }
 
-/// Translates a path of the builder's view into the guest's, in place. False where it lies outside of both the tree
-/// and the mounts.
+/// Translates a path of the builder's view into the step's, in place: what a guest sees that made no chroot(2). False
+/// where it lies outside of both the tree and the mounts.
 pub fn to_guest(path: &mut PathText) -> bool {
     let config = config();
     let mut best: Option<(usize, &[u8])> = None;
@@ -248,8 +281,35 @@ pub fn host_path(fd: i32, out: &mut PathText) -> R<()> {
     Ok(())
 }
 
-/// The guest's path of an open descriptor, or of the current directory. False where it is outside.
+/// The step's path of an open descriptor, or of the current directory. False where it is outside.
 pub fn guest_path(fd: i32, out: &mut PathText) -> R<bool> {
     host_path(fd, out)?;
     Ok(to_guest(out))
+}
+
+/// The step's path of the guest's root: empty where that is the tree. Read from the descriptor each time, so that it
+/// stays right when a directory above is renamed.
+pub fn root_path(out: &mut PathText) -> R<()> {
+    out.clear();
+    if is_chrooted() {
+        guest_path(fd_guest_root(), out)?;
+        if out.bytes() == b"/" {
+            out.clear();
+        }
+    }
+    Ok(())
+}
+
+/// Translates a path of the step's view into that of a guest that made a chroot(2), in place. False where it lies
+/// outside the guest's root; it is left as it is then.
+pub fn below_root<const N: usize>(path: &mut Text<N>) -> bool {
+    if !is_chrooted() {
+        return true;
+    }
+    let mut root = PathText::new();
+    if root_path(&mut root).is_err() || strip_dir(path.bytes(), root.bytes()).is_none() {
+        return false;
+    }
+    path.remove_front(root.len());
+    !path.is_empty() || path.push(b"/").is_ok()
 }

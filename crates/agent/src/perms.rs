@@ -8,7 +8,7 @@ use core::ffi::CStr;
 
 use crate::paths;
 use crate::stat::view;
-use crate::state::{config, creds, fd_root};
+use crate::state::{config, creds, fd_guest_root};
 use crate::sys::{AT_FDCWD, Errno, R, S_IFDIR, Statx, fstatx, statx};
 use crate::text::{PathText, split_last};
 
@@ -71,7 +71,7 @@ pub fn search(dir: i32, path: &CStr) -> R<()> {
         paths::open_path(dir, parent.c(), false)?
     };
     let stop = if absolute {
-        fstatx(fd_root())?
+        fstatx(fd_guest_root())?
     } else if dir == AT_FDCWD {
         statx(AT_FDCWD, c".", 0)?
     } else {
@@ -92,7 +92,11 @@ pub fn search(dir: i32, path: &CStr) -> R<()> {
         let Some(target) = mount else { return Ok(()) };
         up.clear();
         up.push(split_last(target).0)?;
-        from = paths::open_path(fd_root(), up.c(), false)?;
+        // A mount that holds the guest's root: what is above it is not the guest's.
+        if !paths::below_root(&mut up) {
+            return Ok(());
+        }
+        from = paths::open_path(fd_guest_root(), up.c(), false)?;
     }
     Ok(())
 }

@@ -5,7 +5,8 @@
 //!   0x6500_0000_0000  configuration (read only)     +0  the tree, O_PATH
 //!                     text  <- calls pass the filter +1  the agent's image, memfd
 //!                     constants, data, stacks       +2  the shared memory, memfd
-//!   0x6510_0000_0000  shared memory                 +3… directories mounted for the step, O_PATH; the emulator
+//!   0x6510_0000_0000  shared memory                 +3  the guest's root: the tree, or where chroot(2) led it
+//!                                                   +4… directories mounted for the step, O_PATH; the emulator
 //!
 //! shared memory (one memfd for all processes of a step)
 //!   0x00_0000  Header
@@ -36,8 +37,10 @@ pub const FD_ROOT: i32 = 0;
 pub const FD_AGENT: i32 = 1;
 /// The shared memory.
 pub const FD_SHARED: i32 = 2;
+/// The guest's root: the tree, unless this process made a chroot(2).
+pub const FD_GUEST_ROOT: i32 = 3;
 /// First mount.
-pub const FD_MOUNTS: i32 = 3;
+pub const FD_MOUNTS: i32 = 4;
 
 /// Most mounts of one step, the standard ones included.
 pub const MAX_MOUNTS: usize = 96;
@@ -185,6 +188,8 @@ pub struct Creds {
     pub securebits: u32,
     /// File mode creation mask. The real one is 0 while a step runs.
     pub umask: u32,
+    /// Whether [`FD_GUEST_ROOT`] is another directory than the tree.
+    pub chrooted: u32,
     /// Number of supplementary groups.
     pub group_count: u32,
     /// Supplementary groups.
@@ -204,6 +209,7 @@ impl Creds {
             caps: [caps, caps, 0, bounding, 0],
             securebits: 0,
             umask,
+            chrooted: 0,
             group_count: groups.len().min(MAX_GROUPS) as u32,
             groups: [0; MAX_GROUPS],
         };

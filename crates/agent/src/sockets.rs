@@ -7,7 +7,7 @@
 
 use crate::arch::nr;
 use crate::guest;
-use crate::paths::{at_parent, guest_path, locate, mount_of};
+use crate::paths::{self, at_parent, guest_path, locate, mount_of};
 use crate::perms;
 use crate::stat::key;
 use crate::state::{config, creds, fd_root, interruptible, table};
@@ -212,6 +212,7 @@ fn translate(address: usize, len_address: usize, room: usize) -> R<()> {
     let mut name = Text::<PATH_MAX>::new();
     name.push(target)?;
     name.push(&rest[end..])?;
+    paths::below_root(&mut name);
     guest::write_bytes(address + 2, name.bytes())?;
     if 2 + name.len() < room {
         guest::write(address + 2 + name.len(), 0u8)?;

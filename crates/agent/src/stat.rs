@@ -9,7 +9,7 @@ use crate::guest;
 use crate::paths::{self, host_path, is_door, locate, to_guest};
 use crate::perms;
 use crate::protocol::DEFAULT_CAPS;
-use crate::state::{config, creds, is_hidden, table};
+use crate::state::{config, creds, is_chrooted, is_hidden, table};
 use crate::sys::{
     AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, Fd, O_CLOEXEC, O_NOFOLLOW, O_PATH, R, S_IFBLK,
     S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, Statx, call, makedev, readlinkat, statx, statx_mask,
@@ -119,7 +119,7 @@ pub fn sys_stat(dir: i32, path: usize, out: usize, flags: u32) -> R {
 #[inline]
 fn path_in_place<'a>(address: usize) -> Option<&'a CStr> {
     let path = guest::c_string(address, 4096)?;
-    (!path.is_empty() && paths::mount_of(path.to_bytes()).is_none()).then_some(path)
+    (!path.is_empty() && !is_chrooted() && paths::mount_of(path.to_bytes()).is_none()).then_some(path)
 }
 
 /// A file of the tree, by the fast way alone.
@@ -304,7 +304,7 @@ fn read_link(dir: i32, path: &CStr, out: &mut PathText) -> R<()> {
     if !perms::is_superuser() {
         perms::search(dir, path)?;
     }
-    if bytes.first() == Some(&b'/') && paths::mount_of(bytes).is_none() {
+    if bytes.first() == Some(&b'/') && !is_chrooted() && paths::mount_of(bytes).is_none() {
         // The common case of realpath(3): a name in the tree that is no link.
         match paths::open_fast(dir, path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0) {
             Ok(fd) => {
@@ -362,11 +362,15 @@ fn magic_link(dir: i32, path: &CStr, out: &mut PathText) -> R<()> {
             if exec::program_of_dir(spot.path.bytes(), &mut exe).is_ok() {
                 out.clear();
                 out.push(exe.bytes())?;
+                paths::below_root(out);
             }
         }
         b"root" => {
             out.clear();
-            out.push(b"/")?;
+            let len = readlinkat(spot.dir.get(), walk::root_link()?.c(), out.spare())?;
+            out.filled(len);
+            to_guest(out);
+            paths::below_root(out);
         }
         name => {
             if number(name).is_some_and(|n| is_hidden(n as i32)) {
@@ -374,6 +378,7 @@ fn magic_link(dir: i32, path: &CStr, out: &mut PathText) -> R<()> {
             }
             if out.bytes().first() == Some(&b'/') {
                 to_guest(out);
+                paths::below_root(out);
             }
         }
     }
@@ -383,7 +388,8 @@ fn magic_link(dir: i32, path: &CStr, out: &mut PathText) -> R<()> {
 /// getcwd.
 pub fn sys_getcwd(out: usize, size: usize) -> R {
     let mut path = PathText::new();
-    if !paths::guest_path(AT_FDCWD, &mut path)? && path.bytes().first() == Some(&b'/') {
+    let inside = paths::guest_path(AT_FDCWD, &mut path)? && paths::below_root(&mut path);
+    if !inside && path.bytes().first() == Some(&b'/') {
         let mut unreachable = PathText::new();
         unreachable.push(b"(unreachable)")?;
         unreachable.push(path.bytes())?;

@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::arch::{Context, nr};
-use crate::protocol::{CONFIG_ADDRESS, Config, Creds, FD_AGENT, FD_ROOT, FD_SHARED, SHARED_ADDRESS};
+use crate::protocol::{CONFIG_ADDRESS, Config, Creds, FD_AGENT, FD_GUEST_ROOT, FD_ROOT, FD_SHARED, SHARED_ADDRESS};
 use crate::sys::{self, Errno, MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, call, getpid, gettid};
 use crate::table::Table;
 
@@ -36,6 +36,18 @@ pub fn table() -> Table {
 #[inline(always)]
 pub fn fd_root() -> i32 {
     config().window + FD_ROOT
+}
+
+/// The descriptor of the guest's root.
+#[inline(always)]
+pub fn fd_guest_root() -> i32 {
+    config().window + FD_GUEST_ROOT
+}
+
+/// Whether the guest's root is another than the tree's.
+#[inline]
+pub fn is_chrooted() -> bool {
+    creds().chrooted != 0
 }
 
 /// The image's descriptor.
@@ -80,6 +92,7 @@ const NO_CREDS: Creds = Creds {
     caps: [0; 5],
     securebits: 0,
     umask: 0,
+    chrooted: 0,
     group_count: 0,
     groups: [0; crate::protocol::MAX_GROUPS],
 };

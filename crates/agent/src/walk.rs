@@ -7,9 +7,9 @@ use core::ffi::CStr;
 
 use crate::arch::nr;
 use crate::exec;
-use crate::paths::{guest_path, mount_at, mount_of};
+use crate::paths::{guest_path, mount_at, mount_of, root_path};
 use crate::protocol::{MOUNT_FILE, MOUNT_PROC, MOUNT_READ_ONLY};
-use crate::state::{config, fd_root, is_hidden};
+use crate::state::{config, fd_guest_root, fd_root, is_hidden};
 use crate::sys::{
     AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, Fd, O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH,
     O_TMPFILE_BIT, O_TRUNC, R, RESOLVE_BENEATH, RESOLVE_IN_ROOT, S_IFDIR, S_IFLNK, Statx, call, getpid, gettid, openat,
@@ -155,6 +155,19 @@ pub fn parent(dir: i32, path: &CStr) -> R<Spot> {
     Ok(spot)
 }
 
+/// The root of the process whose directory in /proc this is: its agent holds it.
+fn open_root_of(process: i32) -> R<Fd> {
+    Ok(Fd::owned(openat(process, root_link()?.c(), O_PATH | O_CLOEXEC, 0)?))
+}
+
+/// The magic link of a process's root, in its directory in /proc.
+pub fn root_link() -> R<Name> {
+    let mut link = Name::new();
+    link.push(b"fd/")?;
+    link.push_number(fd_guest_root() as u64)?;
+    Ok(link)
+}
+
 fn is_upwards(path: &[u8]) -> bool {
     path == b".." || path.starts_with(b"../")
 }
@@ -182,10 +195,16 @@ pub fn walk(dir: i32, path: &CStr, ending: Ending) -> R<Spot> {
     if rest.is_empty() {
         return Err(Errno::ENOENT);
     }
+    // Where `..` and absolute links stay: the guest's root.
+    let mut root = PathText::new();
+    root_path(&mut root)?;
+    if root.is_empty() {
+        root.push(b"/")?;
+    }
     let mut at;
     if rest.bytes()[0] == b'/' {
-        here.push(b"/")?;
-        at = Fd::lent(fd_root());
+        here.push(root.bytes())?;
+        at = Fd::lent(fd_guest_root());
     } else {
         at = if dir == AT_FDCWD { Fd::owned(openat(AT_FDCWD, c".", O_PATH | O_CLOEXEC, 0)?) } else { Fd::lent(dir) };
         loop {
@@ -239,8 +258,10 @@ pub fn walk(dir: i32, path: &CStr, ending: Ending) -> R<Spot> {
                 continue;
             }
             b".." => {
-                here.pop_name();
-                at = open_canonical(here.bytes())?;
+                if here.bytes() != root.bytes() {
+                    here.pop_name();
+                    at = open_canonical(here.bytes())?;
+                }
                 if last {
                     rest.clear();
                 }
@@ -288,9 +309,8 @@ pub fn walk(dir: i32, path: &CStr, ending: Ending) -> R<Spot> {
                     }
                     match name.bytes() {
                         b"root" => {
-                            here.clear();
-                            here.push(b"/")?;
-                            at = Fd::lent(fd_root());
+                            at = open_root_of(at.get())?;
+                            guest_path(at.get(), &mut here)?;
                             continue;
                         }
                         b"exe" => {
@@ -347,8 +367,8 @@ pub fn walk(dir: i32, path: &CStr, ending: Ending) -> R<Spot> {
             }
             if target.bytes()[0] == b'/' {
                 here.clear();
-                here.push(b"/")?;
-                at = Fd::lent(fd_root());
+                here.push(root.bytes())?;
+                at = Fd::lent(fd_guest_root());
             }
             target.push(rest.bytes())?;
             rest = target;

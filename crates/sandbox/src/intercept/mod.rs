@@ -203,7 +203,7 @@ impl Step {
         let move_up = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, below).context(|| "move a descriptor");
         let report = move_up(&report)?;
         self.shared.first_parcel(|parcel| parcel.interpreter = report.as_raw_fd());
-        let fixed = [move_up(&tree)?, move_up(&agent)?, move_up(self.shared.fd())?];
+        let fixed = [move_up(&tree)?, move_up(&agent)?, move_up(self.shared.fd())?, move_up(&tree)?];
         let mut mounts = Vec::new();
         for place in &mut self.places {
             if let Some(fd) = place.fd.take() {
