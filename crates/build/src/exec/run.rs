@@ -285,7 +285,7 @@ impl Executor<'_> {
                 line.contains(call) && (line.contains("not permitted") || line.contains("ermission denied"))
             })
         };
-        let calls = [("mount", "mounts"), ("unshare", "namespaces"), ("chroot", "a root of its own below the step's")];
+        let calls = [("mount", "mounts"), ("unshare", "namespaces")];
         let (_, what) = calls.into_iter().find(|(call, _)| refused(call))?;
         Some(format!("a step gets no {what} in {isolation} isolation; `cooperage doctor` says what this place allows"))
     }
