@@ -11,7 +11,7 @@ use crate::guest;
 use crate::paths::{self, at_parent, at_parents, locate};
 use crate::perms;
 use crate::stat::{key, view};
-use crate::state::{creds, interruptible, is_chrooted, table};
+use crate::state::{creds, interruptible, table};
 use crate::sys::{
     AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, Errno, Fd, O_ACCMODE, O_CLOEXEC,
     O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_RDONLY, O_TMPFILE_BIT, O_TRUNC, O_WRONLY, R, S_IFBLK, S_IFCHR,
@@ -122,7 +122,7 @@ pub fn quick_open(dir: i32, path: usize, flags: u32, mode: u32) -> Option<R> {
     }
     let path = guest::c_string(path, 4096)?;
     let bytes = path.to_bytes();
-    if bytes.is_empty() || bytes.ends_with(b"status") || is_chrooted() || paths::mount_of(bytes).is_some() {
+    if bytes.is_empty() || bytes.ends_with(b"status") || paths::needs_care() || paths::mount_of(bytes).is_some() {
         return None;
     }
     match paths::open_fast(dir, path, flags, mode) {
@@ -357,6 +357,7 @@ pub fn sys_unlink(dir: i32, path: usize, flags: u32) -> R {
         return Err(errno);
     }
     at_parent(dir, path, |dir, name| {
+        paths::no_door(dir, name)?;
         if !perms::is_superuser() {
             perms::remove(dir, name)?;
         }
@@ -402,6 +403,8 @@ pub fn sys_rename(old_dir: i32, old: usize, new_dir: i32, new: usize, flags: u32
         return Err(Errno::EPERM);
     }
     at_parents((old_dir, from.c()), (new_dir, to.c()), |d1, n1, d2, n2| {
+        paths::no_door(d1, n1)?;
+        paths::no_door(d2, n2)?;
         if !perms::is_superuser() {
             perms::remove(d1, n1)?;
             if statx(d2, n2, AT_SYMLINK_NOFOLLOW).is_ok() { perms::remove(d2, n2) } else { perms::change(d2) }?;

@@ -7,11 +7,11 @@
 
 use core::ffi::CStr;
 
-use crate::protocol::{MOUNT_FILE, MOUNT_PROC, MountEntry};
+use crate::protocol::{FLAG_NESTED, MOUNT_FILE, MOUNT_HOLDER, MOUNT_PROC, MountEntry};
 use crate::state::{config, fd_guest_root, fd_root, is_chrooted};
 use crate::sys::{
-    AT_FDCWD, Errno, Fd, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, R, RESOLVE_BENEATH, RESOLVE_IN_ROOT, Statx, call,
-    fstatx, openat, openat2, readlinkat,
+    AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, Fd, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, R, RESOLVE_BENEATH,
+    RESOLVE_IN_ROOT, Statx, call, fstatx, openat, openat2, readlinkat, statx,
 };
 use crate::text::{PathText, Text, fd_path, split_last, strip_dir};
 use crate::walk;
@@ -39,6 +39,22 @@ pub fn is_door(ino: u64) -> bool {
     config.doors & (1 << (ino & 63)) != 0 && config.mounts().iter().any(|mount| mount.door == ino)
 }
 
+/// Fails where a name in a directory is the door of a mount, so that the slow way says why it must stay.
+pub fn no_door(dir: i32, name: &CStr) -> R<()> {
+    let bytes = name.to_bytes();
+    let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
+    let config = config();
+    // Few files have the name of a mount: only those are looked at.
+    let named = |mount: &MountEntry| {
+        let target = config.text(mount.target);
+        target.strip_suffix(bytes).is_some_and(|parent| parent.last() == Some(&b'/'))
+    };
+    if config.mounts().iter().any(named) && statx(dir, name, AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| is_door(stat.ino)) {
+        return Err(Errno::EXDEV);
+    }
+    Ok(())
+}
+
 /// Errors of the fast way that the slow way may answer better.
 #[inline]
 pub fn wants_walk(errno: Errno) -> bool {
@@ -51,7 +67,7 @@ pub fn open_fast(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
     let bytes = path.to_bytes();
     match bytes.first() {
         None => Err(Errno::ENOENT),
-        Some(_) if is_chrooted() => open_below(dir, path, flags, mode),
+        Some(_) if needs_care() => open_with_care(dir, path, flags, mode),
         Some(b'/') => match mount_of(bytes) {
             None => openat2(fd_root(), path, flags, mode, RESOLVE_IN_ROOT),
             Some((_, mount)) => open_in_mount(mount, path, flags, mode),
@@ -60,20 +76,30 @@ pub fn open_fast(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
     }
 }
 
-/// The same for a guest that made a chroot(2). The kernel does not know its root, at which `..` stays: who comes from
-/// outside of it walks.
+/// Whether the kernel may go where the guest's root or a mount in a mount is in the way, without seeing it.
+#[inline]
+pub fn needs_care() -> bool {
+    is_chrooted() || config().flags & FLAG_NESTED != 0
+}
+
+/// [`open_fast`] where [`needs_care`]. The kernel does not know the guest's root, at which `..` stays: who comes from
+/// outside of it walks. So does who is in a mount that holds others.
 #[cold]
 #[inline(never)]
-fn open_below(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
+fn open_with_care(dir: i32, path: &CStr, flags: u32, mode: u32) -> R {
     let mut full = PathText::new();
+    let in_holder = |full: &PathText| mount_of(full.bytes()).is_some_and(|(_, mount)| mount.flags & MOUNT_HOLDER != 0);
     if path.to_bytes()[0] != b'/' {
-        // What lies too deep to be named lies inside.
-        let inside = guest_path(dir, &mut full).map_or(true, |said| said && below_root(&mut full));
-        return if inside { openat2(dir, path, flags, mode, RESOLVE_BENEATH) } else { Err(Errno::EXDEV) };
+        // What lies too deep to be named lies inside, and in nothing else.
+        let simple = guest_path(dir, &mut full).map_or(true, |said| said && !in_holder(&full) && below_root(&mut full));
+        return if simple { openat2(dir, path, flags, mode, RESOLVE_BENEATH) } else { Err(Errno::EXDEV) };
     }
     root_path(&mut full)?;
     let base = full.len();
     full.push(path.to_bytes())?;
+    if in_holder(&full) {
+        return Err(Errno::EXDEV);
+    }
     match mount_of(full.bytes()) {
         Some((_, mount)) if mount.target.len as usize > base => open_in_mount(mount, full.c(), flags, mode),
         _ => openat2(fd_guest_root(), path, flags, mode, RESOLVE_IN_ROOT),

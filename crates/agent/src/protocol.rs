@@ -55,6 +55,8 @@ pub const FLAG_COUNT: u32 = 2;
 pub const FLAG_READ_ONLY: u32 = 4;
 /// The kernel does not keep signals inside the step: the agent has to.
 pub const FLAG_CHECK_KILL: u32 = 8;
+/// Some mount is a [`MOUNT_HOLDER`].
+pub const FLAG_NESTED: u32 = 16;
 
 /// A piece of [`Config::text`].
 #[repr(C)]
@@ -74,6 +76,9 @@ pub const MOUNT_FILE: u32 = 2;
 pub const MOUNT_PROC: u32 = 4;
 /// The mount has ownership of its own: what the file system says of the owner is shown.
 pub const MOUNT_SYSTEM: u32 = 8;
+/// Other mounts lie in this one, and their doors are not shut, since the source is not the step's own: only the slow way
+/// finds them.
+pub const MOUNT_HOLDER: u32 = 16;
 
 /// One mount of the step. The directory or file that it covers in the tree (its door) has no permission bits while
 /// the step runs, so that the kernel refuses to go through it and the agent looks up the mount.

@@ -119,7 +119,7 @@ pub fn sys_stat(dir: i32, path: usize, out: usize, flags: u32) -> R {
 #[inline]
 fn path_in_place<'a>(address: usize) -> Option<&'a CStr> {
     let path = guest::c_string(address, 4096)?;
-    (!path.is_empty() && !is_chrooted() && paths::mount_of(path.to_bytes()).is_none()).then_some(path)
+    (!path.is_empty() && !paths::needs_care() && paths::mount_of(path.to_bytes()).is_none()).then_some(path)
 }
 
 /// A file of the tree, by the fast way alone.

@@ -57,11 +57,9 @@ impl Spot {
 
     /// Fails where names in the directory may not be changed.
     pub fn change_allowed(&self) -> R<()> {
-        if let Last::Mount(_) = self.last {
-            return Err(Errno::EBUSY);
-        }
         match self.mount {
             Some(index) if config().mounts()[index].flags & MOUNT_READ_ONLY != 0 => Err(Errno::EROFS),
+            _ if self.is_mount() => Err(Errno::EBUSY),
             _ => Ok(()),
         }
     }

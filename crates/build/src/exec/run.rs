@@ -155,9 +155,12 @@ impl Executor<'_> {
             let kind = sandbox::MountKind::File { content, mode: 0o755, uid: 0, gid: 0 };
             spec.mounts.push(sandbox::Mount::new(format!("/dev/pipes/{name}"), kind));
         }
+        let first = spec.mounts.len();
         for (position, mount) in run.mounts.iter().enumerate() {
             self.mount(at, position, mount, &mut spec, &mut env, held).map_err(|e| e.at(mount.span))?;
         }
+        // A mount in another one is seen whatever their order in the Dockerfile, as with BuildKit.
+        spec.mounts[first..].sort_by(|a, b| a.target.cmp(&b.target));
         if spec.isolation != sandbox::Isolation::Namespaces {
             // Their memory is a directory in the store.
             let tmpfs = run.mounts.iter().any(|mount| mount.kind == MountKind::Tmpfs && mount.size.is_some());

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use agent::protocol::{
-    CONFIG_ADDRESS, CONFIG_MAGIC, Config, FLAG_READ_ONLY, MAX_MOUNTS, MOUNT_READ_ONLY, MOUNT_SYSTEM, MountEntry, Span,
-    TEXT_ROOM,
+    CONFIG_ADDRESS, CONFIG_MAGIC, Config, FLAG_NESTED, FLAG_READ_ONLY, MAX_MOUNTS, MOUNT_HOLDER, MOUNT_READ_ONLY,
+    MOUNT_SYSTEM, MountEntry, Span, TEXT_ROOM,
 };
 use agent::table::{Table, shared_size};
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
@@ -146,6 +146,9 @@ fn config(facts: &Facts<'_>) -> Setup<Box<Config>> {
         }
         if place.flags & MOUNT_READ_ONLY != 0 && place.flags & MOUNT_SYSTEM == 0 {
             config.flags |= FLAG_READ_ONLY;
+        }
+        if place.flags & MOUNT_HOLDER != 0 {
+            config.flags |= FLAG_NESTED;
         }
     }
     config.text = *texts.bytes;

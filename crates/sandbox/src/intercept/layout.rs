@@ -12,15 +12,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use agent::protocol::{MOUNT_FILE, MOUNT_PROC, MOUNT_READ_ONLY, MOUNT_SYSTEM};
+use agent::protocol::{MOUNT_FILE, MOUNT_HOLDER, MOUNT_PROC, MOUNT_READ_ONLY, MOUNT_SYSTEM};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
 
 use crate::child::{Context, Setup};
 use crate::error::SetupError;
 use crate::intercept::table::FileKey;
 use crate::mountpoint::Made;
 use crate::root::Root;
-use crate::spec::{MountKind, Spec};
+use crate::spec::{MountKind, Network, Spec};
 
 /// Devices that every step finds in /dev.
 const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "ptmx"];
@@ -163,6 +164,13 @@ impl<'a> Builder<'a> {
         rustix::process::umask(Mode::from_raw_mode(0o022));
         self.bind("/proc", Path::new("/proc"), MOUNT_PROC | MOUNT_SYSTEM)?;
         self.bind("/sys", Path::new("/sys"), MOUNT_READ_ONLY | MOUNT_SYSTEM)?;
+        let interfaces = Path::new("/sys/class/net");
+        if spec.network == Network::None && interfaces.is_dir() {
+            let alone = self.scratch(0o755)?;
+            let target = "../../devices/virtual/net/lo";
+            std::os::unix::fs::symlink(target, alone.join("lo")).context(|| "make /sys/class/net")?;
+            self.add(interfaces, &alone, MOUNT_READ_ONLY)?;
+        }
         let dev = self.scratch(0o755)?;
         for name in DEVICES {
             std::fs::write(dev.join(name), b"").context(|| "make /dev")?;
@@ -170,6 +178,7 @@ impl<'a> Builder<'a> {
         for name in ["pts", "shm", "mqueue"] {
             std::fs::create_dir(dev.join(name)).context(|| "make /dev")?;
         }
+        std::fs::set_permissions(dev.join("mqueue"), Permissions::from_mode(0o1777)).context(|| "make /dev")?;
         for (name, target) in [
             ("fd", "/proc/self/fd"),
             ("stdin", "/proc/self/fd/0"),
@@ -313,10 +322,8 @@ impl<'a> Builder<'a> {
                 hint: Some("the root itself cannot be covered; mount on a directory below it".into()),
             });
         }
-        let covered = self.places.iter().any(|place| canonical.starts_with(&place.target));
-        if covered {
-            self.make_in_scratch(&canonical, dir).context(action)?;
-            let door = self.door_of(&canonical);
+        if let Some(outer) = self.outer_of(&canonical) {
+            let door = self.door_in_mount(outer, &canonical, dir).context(action)?;
             return Ok((canonical, door));
         }
         let fd = self.doors.made.ensure(&self.root, None, target, dir).context(action)?;
@@ -327,32 +334,41 @@ impl<'a> Builder<'a> {
         Ok((canonical, stat.st_ino))
     }
 
-    /// A mount point in a directory that is the step's own, such as /dev, is made there; in one that is the builder's
-    /// or the pod's nothing is changed.
-    fn make_in_scratch(&self, canonical: &Path, dir: bool) -> io::Result<()> {
-        let outer =
-            self.places.iter().filter(|p| canonical.starts_with(&p.target)).max_by_key(|p| p.target.as_os_str().len());
-        let (Some(outer), Some(base)) = (outer, &self.doors.scratch) else { return Ok(()) };
-        let path = outer.source.join(canonical.strip_prefix(&outer.target).unwrap_or(Path::new("")));
-        if !outer.source.starts_with(base) || path.symlink_metadata().is_ok() {
-            return Ok(());
-        }
-        if dir {
-            return std::fs::create_dir_all(&path);
-        }
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        std::fs::write(&path, b"")
+    /// The mount in which a path lies.
+    fn outer_of(&self, canonical: &Path) -> Option<usize> {
+        let around = self.places.iter().enumerate().filter(|(_, place)| canonical.starts_with(&place.target));
+        around.max_by_key(|(_, place)| place.target.as_os_str().len()).map(|(index, _)| index)
     }
 
-    fn door_of(&self, canonical: &Path) -> u64 {
-        // A mount in a mount: where its source has a file of this name, that is the door.
-        let outer =
-            self.places.iter().filter(|p| canonical.starts_with(&p.target)).max_by_key(|p| p.target.as_os_str().len());
-        let Some(outer) = outer else { return 0 };
-        let rest = canonical.strip_prefix(&outer.target).unwrap_or(Path::new(""));
-        std::fs::symlink_metadata(outer.source.join(rest)).map_or(0, |found| found.ino())
+    /// The mount point of a mount in a mount: its inode number. It is made where it is missing, as mount(2) would need
+    /// it, and shut where the directory goes with the step; in one that stays it is left as it is, since others may be
+    /// using it.
+    fn door_in_mount(&mut self, outer: usize, canonical: &Path, dir: bool) -> io::Result<u64> {
+        let place = &mut self.places[outer];
+        let rest = canonical.strip_prefix(&place.target).unwrap_or(Path::new(""));
+        let path = place.source.join(rest);
+        if path.symlink_metadata().is_err() {
+            if place.flags & (MOUNT_READ_ONLY | MOUNT_SYSTEM | MOUNT_FILE) != 0 {
+                return Err(Errno::ROFS.into());
+            }
+            if dir {
+                std::fs::create_dir_all(&path)?;
+            } else {
+                if let Some(parent) = path.parent() {
+                    std::fs::create_dir_all(parent)?;
+                }
+                std::fs::write(&path, b"")?;
+            }
+        }
+        let found = path.symlink_metadata()?;
+        let own = self.doors.scratch.as_ref().is_some_and(|base| place.source.starts_with(base));
+        if own && !found.is_symlink() {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            self.open_doors.push(rustix::fs::open(&path, flags, Mode::empty())?);
+        } else {
+            place.flags |= MOUNT_HOLDER;
+        }
+        Ok(found.ino())
     }
 }
 
