@@ -113,6 +113,26 @@ fn furniture_leaves_no_trace() {
     assert_eq!(listing(&root), before);
 }
 
+/// Without mount(2) nothing keeps a step from moving what stands in for a mount.
+#[test]
+fn a_step_takes_a_mount_away() {
+    if !root_or_skip("a_step_takes_a_mount_away") {
+        return;
+    }
+    let tree = Tree::new();
+    let cache = tree.path("cache");
+    for script in ["rm -r /cache", "mv /cache /taken", "rm -r /cache; echo x > /cache"] {
+        fs::remove_dir_all(&cache).ok();
+        fs::create_dir(&cache).expect("mkdir");
+        fs::write(cache.join("x"), "x").expect("write");
+        let mut spec = chroot(&tree, script);
+        spec.mounts = vec![Mount::new("/cache", MountKind::Bind { source: cache.clone(), readonly: false })];
+        assert!(run(&spec).expect(script).exit.status.success(), "{script}");
+        assert_eq!(fs::read_dir(&cache).expect("there again").count(), 0, "{script}");
+        assert!(!tree.path("root/cache").exists(), "{script}");
+    }
+}
+
 #[test]
 fn without_a_network() {
     if !root_or_skip("without_a_network") {

@@ -228,7 +228,14 @@ impl Placed {
         let at = PathBuf::from(format!("/proc/self/fd/{}", self.parent.as_raw_fd())).join(&self.name);
         let action = || format!("take {} out of the tree", self.name.to_string_lossy());
         match &self.home {
-            Some(home) => fs::rename(&at, home).context(action)?,
+            Some(home) if fs::symlink_metadata(&at).is_ok_and(|found| found.is_dir()) => {
+                fs::rename(&at, home).context(action)?;
+            }
+            // The step removed it or took it elsewhere, which a mount point would have refused: it begins anew, empty.
+            Some(home) => {
+                remove(&at).context(action)?;
+                fs::create_dir(home).context(|| format!("make {}", home.display()))?;
+            }
             None => remove(&at).context(action)?,
         }
         if let Some(stashed) = &self.stashed {
