@@ -19,7 +19,7 @@ tasks:
   corpus peer [SUITE] [FILTER]     build them with the BuildKit of a Debian suite and compare with the records
   corpus check BINARY [FILTER]     build them with a cooperage binary and compare with the records
   corpus list                      print each case and what it is about
-  bench [--binary PATH] [--rounds N] [--minutes N] [--all] [--scales 1,2,4] [--ours auto,tree,chroot,intercept]
+  bench [--binary PATH] [--rounds N] [--minutes N] [--all] [--scales 1,2,4] [--ours auto,tree,plain-chroot,intercept]
         [--no-buildah] [--buildkitd ADDRESS] [--chart FILE] [--page FILE] [WORKLOAD…]
                                    cooperage against BuildKit and Buildah, interleaved; medians and ratios
   cost [--binary run-in-tree] [--rounds N] [WORD…]

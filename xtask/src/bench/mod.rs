@@ -237,7 +237,7 @@ fn parse(words: &[&str]) -> Result<Options, Failure> {
             "--page" => options.page = Some(value()?.into()),
             "--ours" => options.peers.ours = value()?.split(',').map(str::to_owned).collect(),
             "--all" => {
-                options.peers.ours = ["auto", "tree", "chroot", "intercept"].map(str::to_owned).to_vec();
+                options.peers.ours = ["auto", "tree", "plain-chroot", "intercept"].map(str::to_owned).to_vec();
                 options.scales = vec![1, 2, 4];
             }
             name if WORKLOADS.iter().any(|w| w.name == name) => options.wanted.push(name.to_owned()),
@@ -251,9 +251,9 @@ fn parse(words: &[&str]) -> Result<Options, Failure> {
         .peers
         .ours
         .iter()
-        .find(|mode| !["auto", "tree", "namespaces", "chroot", "intercept"].contains(&mode.as_str()))
+        .find(|mode| !["auto", "tree", "namespaces", "plain-chroot", "intercept"].contains(&mode.as_str()))
     {
-        return Err(format!("{mode} is nothing of ours; there are auto, tree, namespaces, chroot and intercept").into());
+        return Err(format!("{mode} is nothing of ours; there are auto, tree, namespaces, plain-chroot and intercept").into());
     }
     options.binary = std::path::absolute(&options.binary)?;
     if !options.binary.exists() {
