@@ -253,7 +253,9 @@ fn parse(words: &[&str]) -> Result<Options, Failure> {
         .iter()
         .find(|mode| !["auto", "tree", "namespaces", "plain-chroot", "intercept"].contains(&mode.as_str()))
     {
-        return Err(format!("{mode} is nothing of ours; there are auto, tree, namespaces, plain-chroot and intercept").into());
+        return Err(
+            format!("{mode} is nothing of ours; there are auto, tree, namespaces, plain-chroot and intercept").into()
+        );
     }
     options.binary = std::path::absolute(&options.binary)?;
     if !options.binary.exists() {

@@ -82,7 +82,7 @@ impl Recorder {
         let entry = StepEntry {
             name: redact(step.name),
             instruction: redact(instruction),
-            stage: step.stage.to_owned(),
+            stage: stage_of(step.stage).to_owned(),
             platform: step.platform.clone(),
             line: step.line,
             after: step.after,
@@ -249,6 +249,16 @@ pub(super) fn milliseconds(at: SystemTime) -> i64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// A stage by its title, without the platform that stands first where a build has several: it is the same stage in a
+/// build of one.
+fn stage_of(title: &str) -> &str {
+    match title.split_once(' ') {
+        Some((first, rest)) if first.contains('/') => rest,
+        None if title.contains('/') => "",
+        _ => title,
+    }
+}
+
 /// Twelve hex digits that no other build has.
 fn random_id() -> String {
     let mut bytes = [0_u8; 6];
@@ -257,4 +267,23 @@ fn random_id() -> String {
         return Digest::sha256(seed.as_bytes()).short().to_owned();
     }
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stage_of;
+
+    #[test]
+    fn a_stage_is_the_same_whatever_the_number_of_platforms() {
+        for (title, stage) in [
+            ("", ""),
+            ("x", "x"),
+            ("stage-1", "stage-1"),
+            ("linux/arm64", ""),
+            ("linux/arm64 x", "x"),
+            ("linux/amd64->arm64 x", "x"),
+        ] {
+            assert_eq!(stage_of(title), stage, "{title:?}");
+        }
+    }
 }
