@@ -32,7 +32,7 @@ COPY --from=base --chown=1:2 /srv/ /srv/
 RUN rm -r /srv/large && mv /srv/1 /srv/moved
 "#;
 
-/// Runs in the pod's busybox: `soak BUILDS REGISTRY`. `large` counts what is not reclaimed cache of files.
+/// Runs in the pod's busybox: `soak BUILDS REGISTRY`. Its `time` takes the kernel's KiB for pages of 4 KiB.
 const SCRIPT: &str = r#"
 builds=$1; mirror=$2; store=/home/user/store
 memory() {
@@ -55,7 +55,7 @@ while [ $i -lt $builds ]; do
     esac
     # What the kernel still clears away is no leak; a second is.
     tries=0; while [ "$(count -d /proc/[0-9]*)" -gt 4 ] && [ $tries -lt 20 ]; do sleep 0.1; tries=$((tries + 1)); done
-    echo "$i $code $(count -d /proc/[0-9]*) $(count /proc/1/fd) $(memory) $(tail -n 1 /tmp/usage) $(count /tmp /dev/shm)" >> /shared/out/samples
+    echo "$i $code $(count -d /proc/[0-9]*) $(count /proc/1/fd) $(memory) $(($(tail -n 1 /tmp/usage) / 4)) $(count /tmp /dev/shm)" >> /shared/out/samples
     case $i in $((builds / 20)) | $((builds / 2)) | $builds)
         /shared/cooperage history rm --all --root=$store > /dev/null 2>&1
         /shared/cooperage cache prune --all --mounts --root=$store > /dev/null 2>&1
