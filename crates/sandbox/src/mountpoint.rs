@@ -167,6 +167,13 @@ fn open_dir(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     Ok(here)
 }
 
+/// Opens (O_PATH) what is at a path below `root`, as [`open_dir`] does; a link itself where the path ends in one.
+pub(crate) fn open_beneath(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let Some(name) = path.file_name() else { return Err(Errno::INVAL) };
+    let parent = parent_of(root, path)?;
+    rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}
+
 fn parent_of(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     open_dir(root, path.parent().unwrap_or(Path::new("")))
 }

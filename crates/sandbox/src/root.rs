@@ -49,6 +49,16 @@ impl Root {
 
     /// Follows `path` from the root, links included.
     pub(crate) fn resolve(&self, path: &Path) -> io::Result<Resolved> {
+        self.resolve_among(path, |_| None)
+    }
+
+    /// [`Root::resolve`], where directories are covered: `mounted` has what lies on a path from the root. What is found
+    /// in such a directory counts as the tree's: its links and `..` lead nowhere else.
+    pub(crate) fn resolve_among<'a>(
+        &self,
+        path: &Path,
+        mounted: impl Fn(&Path) -> Option<BorrowedFd<'a>>,
+    ) -> io::Result<Resolved> {
         let mut todo: VecDeque<OsString> = VecDeque::new();
         push_front(&mut todo, path);
         let mut stack: Vec<(OsString, OwnedFd)> = Vec::new();
@@ -83,7 +93,13 @@ impl Root {
                     }
                     push_front(&mut todo, target);
                 }
-                FileType::Directory => stack.push((name, fd)),
+                FileType::Directory => {
+                    stack.push((name, fd));
+                    let here: PathBuf = stack.iter().map(|(name, _)| name).collect();
+                    if let (Some(covering), Some((_, fd))) = (mounted(&here), stack.last_mut()) {
+                        *fd = covering.try_clone_to_owned()?;
+                    }
+                }
                 _ if todo.is_empty() => stack.push((name, fd)),
                 _ => return Err(io::Error::from_raw_os_error(libc::ENOTDIR)),
             }
@@ -103,7 +119,14 @@ impl Root {
     /// Opens `path` (O_PATH), making what is missing of it: directories 0755, and the last name a directory or an
     /// empty file. What was made is appended to `made`.
     pub(crate) fn ensure(&self, path: &Path, dir: bool, made: &mut Vec<MadeEntry>) -> io::Result<OwnedFd> {
-        let Resolved { mut fd, mut path, missing } = self.resolve(path)?;
+        self.resolve(path)?.ensure(dir, made)
+    }
+}
+
+impl Resolved {
+    /// Makes what is missing, see [`Root::ensure`].
+    pub(crate) fn ensure(self, dir: bool, made: &mut Vec<MadeEntry>) -> io::Result<OwnedFd> {
+        let Resolved { mut fd, mut path, missing } = self;
         let last = missing.len().wrapping_sub(1);
         for (index, name) in missing.iter().enumerate() {
             path.push(name);

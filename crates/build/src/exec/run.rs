@@ -482,6 +482,11 @@ impl Executor<'_> {
         }
         let root = store.root().join("mounts").join(&name);
         let data = root.join("data");
+        if fs::symlink_metadata(&data).is_ok_and(|found| !found.is_dir()) {
+            // What is mounted must be in the store: a link could lead anywhere.
+            return Err(BuildError::new(Kind::Io, format!("the cache mount {} is no directory", data.display()))
+                .hint(format!("remove {}: the cache then begins empty", root.display())));
+        }
         if !data.is_dir() {
             let work = store.scratch_dir("mount")?;
             let fresh = work.join("data");

@@ -7,20 +7,20 @@
 use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use agent::protocol::{MOUNT_FILE, MOUNT_HOLDER, MOUNT_PROC, MOUNT_READ_ONLY, MOUNT_SYSTEM};
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::child::{Context, Setup};
 use crate::error::SetupError;
 use crate::intercept::table::FileKey;
-use crate::mountpoint::Made;
-use crate::root::Root;
+use crate::mountpoint::{self, Made};
+use crate::root::{Resolved, Root};
 use crate::spec::{MountKind, Network, Spec};
 
 /// Devices that every step finds in /dev.
@@ -46,6 +46,7 @@ pub(crate) struct Place {
 /// Everything that was changed in the tree for the mounts.
 #[derive(Debug, Default)]
 pub(crate) struct Doors {
+    /// Paths in the tree, without links, and the permission bits that they had.
     closed: Vec<(PathBuf, u32)>,
     made: Made,
     scratch: Option<PathBuf>,
@@ -61,14 +62,27 @@ fn beside(tree: &Path, ending: &str) -> PathBuf {
     tree.with_file_name(name)
 }
 
-/// Sets the permission bits of doors. A step may have put something else in their place: links are not followed.
-fn set_bits(closed: &[(PathBuf, u32)]) -> Result<(), (PathBuf, io::Error)> {
+/// Sets the permission bits of doors, whose paths are the tree's. A step may have put something else in their place, or
+/// in that of a directory above: no link is followed, and what is gone stays gone.
+fn set_bits(tree: &Path, closed: &[(PathBuf, u32)]) -> Result<(), (PathBuf, io::Error)> {
+    let how = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(tree, how, Mode::empty()).map_err(|e| (tree.to_owned(), e.into()))?;
     for (path, mode) in closed.iter().rev() {
-        if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink()) {
-            std::fs::set_permissions(path, Permissions::from_mode(*mode)).map_err(|e| (path.clone(), e))?;
+        match mountpoint::open_beneath(&root, path) {
+            Ok(door) => set_mode(&door, *mode).map_err(|e| (tree.join(path), e))?,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::ACCESS) => {}
+            Err(error) => return Err((tree.join(path), error.into())),
         }
     }
     Ok(())
+}
+
+/// Sets the permission bits of a file or directory that is held.
+fn set_mode(file: &OwnedFd, mode: u32) -> io::Result<()> {
+    if FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) == FileType::Symlink {
+        return Ok(());
+    }
+    std::fs::set_permissions(format!("/proc/self/fd/{}", file.as_raw_fd()), Permissions::from_mode(mode))
 }
 
 /// Puts back what a step left that was killed together with its helper: shut doors, by the note beside the tree, and
@@ -78,8 +92,8 @@ fn recover(tree: &Path) -> io::Result<()> {
     if let Ok(text) = std::fs::read(&note) {
         let closed: Vec<(Vec<u8>, u32)> = serde_json::from_slice(&text).unwrap_or_default();
         let closed: Vec<_> =
-            closed.into_iter().map(|(path, mode)| (tree.join(OsStr::from_bytes(&path)), mode & 0o7777)).collect();
-        set_bits(&closed).map_err(|(_, error)| error)?;
+            closed.into_iter().map(|(path, mode)| (PathBuf::from(OsStr::from_bytes(&path)), mode & 0o7777)).collect();
+        set_bits(tree, &closed).map_err(|(_, error)| error)?;
         std::fs::remove_file(&note)?;
     }
     let prefix = beside(tree, ".step-");
@@ -103,14 +117,13 @@ impl Doors {
 
     /// Notes the doors beside the tree, for [`recover`].
     fn note(&self) -> io::Result<()> {
-        let inside = |path: &Path| bytes(path.strip_prefix(&self.tree).unwrap_or(path)).to_vec();
-        let list: Vec<(Vec<u8>, u32)> = self.closed.iter().map(|(path, mode)| (inside(path), *mode)).collect();
+        let list: Vec<(Vec<u8>, u32)> = self.closed.iter().map(|(path, mode)| (bytes(path).to_vec(), *mode)).collect();
         std::fs::write(beside(&self.tree, ".doors"), serde_json::to_vec(&list)?)
     }
 
     /// Puts the tree back as it was: permission bits, and no mount point that was made for the step.
     pub(crate) fn open(self) -> Result<(), (PathBuf, io::Error)> {
-        set_bits(&self.closed)?;
+        set_bits(&self.tree, &self.closed)?;
         let _ = std::fs::remove_file(beside(&self.tree, ".doors"));
         if let Some(scratch) = &self.scratch {
             make_removable(scratch);
@@ -205,8 +218,7 @@ impl<'a> Builder<'a> {
         }
         self.doors.note().context(|| format!("note the mount points beside {}", self.tree.display()))?;
         for fd in &self.open_doors {
-            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-            std::fs::set_permissions(&link, Permissions::from_mode(0o0)).context(|| "shut a mount point")?;
+            set_mode(fd, 0).context(|| "shut a mount point")?;
         }
         Ok(())
     }
@@ -312,7 +324,7 @@ impl<'a> Builder<'a> {
     /// lies in another mount, whose files are not touched.
     fn close(&mut self, target: &Path, dir: bool) -> Setup<(PathBuf, u64)> {
         let action = || format!("make the mount point {}", target.display());
-        let resolved = self.root.resolve(target).context(action)?;
+        let resolved = self.root.resolve_among(target, |path| self.mounted(path)).context(action)?;
         let mut canonical = Path::new("/").join(&resolved.path);
         canonical.extend(&resolved.missing);
         if canonical == Path::new("/") {
@@ -323,11 +335,11 @@ impl<'a> Builder<'a> {
             });
         }
         if let Some(outer) = self.outer_of(&canonical) {
-            let door = self.door_in_mount(outer, &canonical, dir).context(action)?;
+            let door = self.door_in_mount(outer, resolved, dir).context(action)?;
             return Ok((canonical, door));
         }
-        let fd = self.doors.made.ensure(&self.root, None, target, dir).context(action)?;
-        let path = self.tree.join(canonical.strip_prefix("/").unwrap_or(&canonical));
+        let fd = self.doors.made.ensure(&self.root, None, &canonical, dir).context(action)?;
+        let path = canonical.strip_prefix("/").unwrap_or(&canonical).to_owned();
         let stat = rustix::fs::fstat(fd.as_fd()).context(action)?;
         self.doors.closed.push((path, stat.st_mode & 0o7777));
         self.open_doors.push(fd);
@@ -342,33 +354,28 @@ impl<'a> Builder<'a> {
 
     /// The mount point of a mount in a mount: its inode number. It is made where it is missing, as mount(2) would need
     /// it, and shut where the directory goes with the step; in one that stays it is left as it is, since others may be
-    /// using it.
-    fn door_in_mount(&mut self, outer: usize, canonical: &Path, dir: bool) -> io::Result<u64> {
+    /// using it. What an earlier step put into the outer one is not trusted: its links stay inside the tree.
+    fn door_in_mount(&mut self, outer: usize, resolved: Resolved, dir: bool) -> io::Result<u64> {
         let place = &mut self.places[outer];
-        let rest = canonical.strip_prefix(&place.target).unwrap_or(Path::new(""));
-        let path = place.source.join(rest);
-        if path.symlink_metadata().is_err() {
-            if place.flags & (MOUNT_READ_ONLY | MOUNT_SYSTEM | MOUNT_FILE) != 0 {
-                return Err(Errno::ROFS.into());
-            }
-            if dir {
-                std::fs::create_dir_all(&path)?;
-            } else {
-                if let Some(parent) = path.parent() {
-                    std::fs::create_dir_all(parent)?;
-                }
-                std::fs::write(&path, b"")?;
-            }
+        if !resolved.missing.is_empty() && place.flags & (MOUNT_READ_ONLY | MOUNT_SYSTEM | MOUNT_FILE) != 0 {
+            return Err(Errno::ROFS.into());
         }
-        let found = path.symlink_metadata()?;
+        let fd = resolved.ensure(dir, &mut Vec::new())?;
+        let found = rustix::fs::fstat(&fd)?;
         let own = self.doors.scratch.as_ref().is_some_and(|base| place.source.starts_with(base));
-        if own && !found.is_symlink() {
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            self.open_doors.push(rustix::fs::open(&path, flags, Mode::empty())?);
+        if own {
+            self.open_doors.push(fd);
         } else {
             place.flags |= MOUNT_HOLDER;
         }
-        Ok(found.ino())
+        Ok(found.st_ino)
+    }
+
+    /// The directory that is mounted on a path of the tree.
+    fn mounted(&self, path: &Path) -> Option<BorrowedFd<'_>> {
+        let place =
+            self.places.iter().find(|place| place.target.strip_prefix("/").is_ok_and(|target| target == path))?;
+        place.fd.as_ref().filter(|_| !place.in_memory).map(AsFd::as_fd)
     }
 }
 
@@ -377,8 +384,17 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     if found.is_symlink() {
         return std::os::unix::fs::symlink(std::fs::read_link(from)?, to);
     }
-    if !found.is_dir() {
+    let kind = found.file_type();
+    if kind.is_fifo() {
+        let mode = Mode::from_raw_mode(found.mode() & 0o7777);
+        return Ok(rustix::fs::mknodat(rustix::fs::CWD, to, FileType::Fifo, mode, 0)?);
+    }
+    if kind.is_file() {
         return std::fs::copy(from, to).map(drop);
+    }
+    if !kind.is_dir() {
+        // A device or a socket: it could not be opened by the step, and must not be by the builder.
+        return Ok(());
     }
     std::fs::create_dir(to)?;
     for entry in std::fs::read_dir(from)? {

@@ -6,6 +6,7 @@ mod cancel;
 mod chroot;
 mod confinement;
 mod escape;
+mod hostile_mounts;
 mod identity;
 mod mounts;
 mod process;
