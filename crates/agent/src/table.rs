@@ -70,6 +70,8 @@ pub struct Facts {
 #[derive(Debug, Clone, Copy)]
 pub struct Table {
     base: *mut u8,
+    /// log2 of the number of slots and bytes of blobs, where the header is not trusted to say so.
+    room: Option<(u32, u32)>,
 }
 
 /// Bytes of shared memory for a table of `1 << slots_log2` records and so many bytes of blobs.
@@ -85,7 +87,16 @@ impl Table {
     /// There, memory that was set up by [`Table::format`] is mapped for reading and writing, as long as the value is
     /// used.
     pub const unsafe fn at(base: *mut u8) -> Table {
-        Table { base }
+        Table { base, room: None }
+    }
+
+    /// The table at `base` after somebody wrote to it who may not mean well: its header is not asked for sizes, and
+    /// nothing outside of so much room is read.
+    ///
+    /// # Safety
+    /// As for [`Table::at`], and [`shared_size`] bytes for these sizes are mapped.
+    pub const unsafe fn untrusted(base: *mut u8, slots_log2: u32, blob_size: u32) -> Table {
+        Table { base, room: Some((slots_log2, blob_size)) }
     }
 
     /// Prepares zeroed memory of [`shared_size`] bytes.
@@ -93,7 +104,7 @@ impl Table {
     /// # Safety
     /// So many bytes at `base` can be written, and nobody else uses them yet.
     pub unsafe fn format(base: *mut u8, slots_log2: u32, blob_size: u32) -> Table {
-        let table = Table { base };
+        let table = Table { base, room: None };
         let header = table.header();
         header.slots_log2.store(slots_log2, Relaxed);
         header.blob_size.store(blob_size, Relaxed);
@@ -111,7 +122,14 @@ impl Table {
 
     #[inline]
     fn slots(&self) -> usize {
-        1 << self.header().slots_log2.load(Relaxed).min(32)
+        match self.room {
+            Some((slots_log2, _)) => 1 << slots_log2,
+            None => 1 << self.header().slots_log2.load(Relaxed).min(32),
+        }
+    }
+
+    fn blob_size(&self) -> u32 {
+        self.room.map_or_else(|| self.header().blob_size.load(Relaxed), |(_, size)| size)
     }
 
     #[inline]
@@ -131,7 +149,7 @@ impl Table {
 
     #[inline]
     fn find(&self, key: Key) -> Option<&Record> {
-        if key.ino == 0 || self.header().records.load(Relaxed) == 0 {
+        if key.ino == 0 || (self.room.is_none() && self.header().records.load(Relaxed) == 0) {
             return None;
         }
         let mask = self.slots() - 1;
@@ -225,7 +243,7 @@ impl Table {
 
     /// The blob at an offset, where it lies inside the table: (next, flags, name, value).
     fn blob(&self, at: u32) -> Option<(u32, u16, &[u8], &[u8])> {
-        let size = self.header().blob_size.load(Relaxed) as usize;
+        let size = self.blob_size() as usize;
         let start = (at as usize).checked_mul(8)?;
         if at == 0 || start + BLOB_HEAD > size {
             return None;
@@ -272,6 +290,12 @@ impl Table {
         })
     }
 
+    /// What was written of a file's attributes, the newest first: name, and value unless it was removed. A name may come
+    /// more than once.
+    pub fn xattr_history(&self, key: Key) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.chain(key).map(|(_, flags, name, value)| (name, (flags & BLOB_REMOVED == 0).then_some(value)))
+    }
+
     /// The remembered attributes of a file, each name once.
     pub fn xattrs(&self, key: Key) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.chain(key).enumerate().filter_map(move |(index, (_, flags, name, value))| {
@@ -297,7 +321,7 @@ impl Table {
             return false;
         };
         let start = header.blob_used.fetch_add(need, AcqRel);
-        if start.checked_add(need).is_none_or(|end| end > header.blob_size.load(Relaxed)) {
+        if start.checked_add(need).is_none_or(|end| end > self.blob_size()) {
             header.blob_used.fetch_sub(need, AcqRel);
             header.lost.fetch_add(1, Relaxed);
             return false;
@@ -362,6 +386,35 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hostile_header_and_endless_chains_stay_inside() {
+        let size = shared_size(12, 4096);
+        let mut memory = std::vec![0u64; size / 8];
+        // SAFETY: the vector holds so many zeroed bytes and outlives the tables.
+        let (mine, read) = unsafe {
+            let base = memory.as_mut_ptr().cast();
+            (Table::format(base, 12, 4096), Table::untrusted(base, 12, 4096))
+        };
+        assert!(mine.set_xattr(key(3), b"security.a", Some(b"x")));
+        let header = mine.header();
+        header.slots_log2.store(u32::MAX, Relaxed);
+        header.blob_size.store(u32::MAX, Relaxed);
+        header.records.store(0, Relaxed);
+        assert_eq!(read.iter_within(0..usize::MAX).count(), 1);
+        let history: std::vec::Vec<_> = read.xattr_history(key(3)).collect();
+        assert_eq!(history, [(&b"security.a"[..], Some(&b"x"[..]))]);
+        // Blobs that lead to themselves, and out of the table.
+        let record = read.find(key(3)).expect("the record");
+        let at = record.blobs.load(Relaxed);
+        // SAFETY: the blob was just written there.
+        let head = unsafe { read.base.add(read.blobs_base() + at as usize * 8).cast::<u32>() };
+        // SAFETY: as above.
+        unsafe { head.write(at) };
+        assert!(read.xattr_history(key(3)).count() < 10_000);
+        record.blobs.store(u32::MAX, Relaxed);
+        assert_eq!(read.xattr_history(key(3)).count(), 0);
+    }
 
     fn with_table(test: impl FnOnce(Table)) {
         let size = shared_size(12, 4096);

@@ -53,13 +53,19 @@ impl AttrSource for Owners {
     fn attrs(&self, file: FileKey, mode: u32) -> Option<Attrs> {
         let facts = self.0.get(key(file))?;
         let (uid, gid) = facts.owner.unwrap_or((0, 0));
+        let real = kind_of(mode);
         let mode = facts.mode.unwrap_or(mode);
+        // A file may stand for a device; a step that wrote other claims into its table is not believed.
+        let kind = match (real, kind_of(mode)) {
+            (Kind::File, claimed @ (Kind::CharDevice | Kind::BlockDevice | Kind::Fifo)) => claimed,
+            _ => real,
+        };
         let xattrs: Xattrs = facts
             .xattrs
             .iter()
             .filter(|(n, _)| *n == b"security.capability")
             .map(|(n, v)| (n.clone(), v.clone()))
             .collect();
-        Some(Attrs { kind: kind_of(mode), uid, gid, mode: mode & 0o7777, rdev: facts.rdev, xattrs })
+        Some(Attrs { kind, uid, gid, mode: mode & 0o7777, rdev: facts.rdev, xattrs })
     }
 }

@@ -227,8 +227,9 @@ impl Shared {
 
     /// The table in it.
     fn table(&self) -> Table {
-        // SAFETY: formatted by the constructor, mapped as long as `self` is there; callers do not keep it longer.
-        unsafe { Table::at(self.base) }
+        // SAFETY: formatted by the constructor, mapped as long as `self` is there; callers do not keep it longer. The
+        // step may have written anything since, to the header too.
+        unsafe { Table::untrusted(self.base, SLOTS_LOG2, BLOBS) }
     }
 
     /// What the step believed of its files, when its last process is gone.
@@ -241,7 +242,7 @@ impl Shared {
             at = rustix::fs::seek(&self.fd, SeekFrom::Hole(start)).unwrap_or(end);
             Some(usize::try_from(start).ok()?..usize::try_from(at).ok()?)
         });
-        OwnershipTable::collect(self.table(), written)
+        OwnershipTable::collect(self.table(), written, BLOBS as usize)
     }
 
     /// Its descriptor.

@@ -239,19 +239,41 @@ impl OwnershipTable {
     }
 
     /// Reads the memory that a step shared, when its last process is gone; `written` are the parts of it that exist.
-    pub(crate) fn collect(memory: Table, written: impl Iterator<Item = Range<usize>>) -> Self {
+    ///
+    /// A hostile step may have written anything there. So attributes are taken that the agent would have kept, and
+    /// altogether no more than `room` bytes: what a table of the agent's making holds.
+    pub(crate) fn collect(memory: Table, written: impl Iterator<Item = Range<usize>>, room: usize) -> Self {
         let mut table = Self::default();
+        let mut room = room;
         for (key, found) in written.flat_map(|range| memory.iter_within(range)) {
             let facts = Remembered {
                 owner: found.owner,
                 mode: found.mode.map(|(mode, _)| mode),
                 rdev: found.mode.map_or((0, 0), |(_, rdev)| rdev),
-                xattrs: memory.xattrs(key).map(|(name, value)| (name.to_vec(), value.to_vec())).collect(),
+                xattrs: attributes(memory, key, &mut room),
             };
             table.insert(FileKey { ino: key.ino, seconds: key.sec, nanoseconds: key.nsec }, facts);
         }
         table
     }
+}
+
+/// The attributes of a file, the newest of each name; `room` is what may still be read.
+fn attributes(memory: Table, key: Key, room: &mut usize) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    // xattr(7): the kernel's limits.
+    const NAME: usize = 255;
+    const VALUE: usize = 64 << 10;
+    let mut newest: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
+    for (name, value) in memory.xattr_history(key) {
+        let Some(left) = room.checked_sub(8 + name.len() + value.map_or(0, <[u8]>::len)) else { break };
+        *room = left;
+        let kept = name.starts_with(b"security.") || name.starts_with(b"trusted.");
+        let odd = |byte: &u8| matches!(byte, 0 | b'=' | b'\n');
+        if kept && name.len() <= NAME && !name.iter().any(odd) && value.is_none_or(|value| value.len() <= VALUE) {
+            newest.entry(name).or_insert(value);
+        }
+    }
+    newest.into_iter().filter_map(|(name, value)| Some((name.to_vec(), value?.to_vec()))).collect()
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -285,7 +307,7 @@ mod tests {
         // SAFETY: the vector holds so many zeroed bytes and outlives the table.
         let shared = unsafe { Table::format(memory.as_mut_ptr().cast(), 10, 4096) };
         assert_eq!(table.store(shared), 0);
-        assert_eq!(OwnershipTable::collect(shared, std::iter::once(0..usize::MAX)), table);
+        assert_eq!(OwnershipTable::collect(shared, std::iter::once(0..usize::MAX), 4096), table);
     }
 
     #[test]
