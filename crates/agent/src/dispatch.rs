@@ -147,6 +147,7 @@ pub fn answer(nr: u32, a: [usize; 6], mask: u64) -> R {
         nr::CLOSE | nr::DUP | nr::DUP2 | nr::DUP3 | nr::FCNTL => fds::sys_fd(nr, a),
         nr::CLOSE_RANGE => fds::sys_close_range(bits(0), bits(1), bits(2)),
         nr::KILL => sys_kill(at(0), a[1]),
+        nr::PRLIMIT64 => sys_prlimit(a),
         _ => Err(Errno::ENOSYS),
     }
 }
@@ -227,6 +228,16 @@ fn sys_kill(pid: i32, signal: usize) -> R {
     }
     // SAFETY: no pointers.
     unsafe { call!(nr::KILL, pid, signal) }
+}
+
+/// prlimit for a process that is named: its own limits may be changed, those of others are not the step's to change.
+fn sys_prlimit(a: [usize; 6]) -> R {
+    let pid = a[0] as i32;
+    if pid != crate::sys::getpid() as i32 && pid != crate::sys::gettid() as i32 {
+        return Err(Errno::EPERM);
+    }
+    // SAFETY: the kernel checks the guest's pointers.
+    unsafe { call!(nr::PRLIMIT64, 0, a[1], a[2], a[3]) }
 }
 
 #[cold]

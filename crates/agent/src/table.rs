@@ -280,7 +280,10 @@ impl Table {
     }
 
     fn chain(&self, key: Key) -> impl Iterator<Item = (u32, u16, &[u8], &[u8])> {
-        let mut at = self.find(key).map_or(0, |record| record.blobs.load(Acquire));
+        self.chain_from(self.find(key).map_or(0, |record| record.blobs.load(Acquire)))
+    }
+
+    fn chain_from(&self, mut at: u32) -> impl Iterator<Item = (u32, u16, &[u8], &[u8])> {
         let mut left = 10_000;
         core::iter::from_fn(move || {
             let blob = self.blob(at)?;
@@ -290,10 +293,10 @@ impl Table {
         })
     }
 
-    /// What was written of a file's attributes, the newest first: name, and value unless it was removed. A name may come
-    /// more than once.
-    pub fn xattr_history(&self, key: Key) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.chain(key).map(|(_, flags, name, value)| (name, (flags & BLOB_REMOVED == 0).then_some(value)))
+    /// What was written of a file's attributes, from a blob on, the newest first: name, and value unless it was removed. A
+    /// name may come more than once.
+    pub fn xattr_history(&self, blob: u32) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.chain_from(blob).map(|(_, flags, name, value)| (name, (flags & BLOB_REMOVED == 0).then_some(value)))
     }
 
     /// The remembered attributes of a file, each name once.
@@ -347,12 +350,12 @@ impl Table {
 
     /// All records that say something, in the order of the slots.
     pub fn iter(&self) -> impl Iterator<Item = (Key, Facts)> {
-        self.iter_within(0..usize::MAX)
+        self.iter_within(0..usize::MAX).map(|(key, facts, _)| (key, facts))
     }
 
-    /// The records that lie, with their first byte, in a range of the shared memory: reading memory that nobody wrote
-    /// to would make it real.
-    pub fn iter_within(&self, bytes: core::ops::Range<usize>) -> impl Iterator<Item = (Key, Facts)> {
+    /// The records that lie, with their first byte, in a range of the shared memory, each with its newest blob: reading
+    /// memory that nobody wrote to would make it real.
+    pub fn iter_within(&self, bytes: core::ops::Range<usize>) -> impl Iterator<Item = (Key, Facts, u32)> {
         let slot = |at: usize| at.saturating_sub(TABLE_OFFSET).div_ceil(size_of::<Record>()).min(self.slots());
         (slot(bytes.start)..slot(bytes.end)).filter_map(move |slot| {
             let record = self.record(slot);
@@ -360,12 +363,12 @@ impl Table {
             if ino == 0 || stamp == 0 {
                 return None;
             }
-            let facts = record.facts();
-            if facts == Facts::default() && record.blobs.load(Acquire) == 0 {
+            let (facts, blob) = (record.facts(), record.blobs.load(Acquire));
+            if facts == Facts::default() && blob == 0 {
                 return None;
             }
             let stamp = stamp.wrapping_sub(1);
-            Some((Key { ino, sec: (stamp >> 30) as i64, nsec: (stamp & 0x3fff_ffff) as u32 }, facts))
+            Some((Key { ino, sec: (stamp >> 30) as i64, nsec: (stamp & 0x3fff_ffff) as u32 }, facts, blob))
         })
     }
 }
@@ -402,18 +405,16 @@ mod tests {
         header.blob_size.store(u32::MAX, Relaxed);
         header.records.store(0, Relaxed);
         assert_eq!(read.iter_within(0..usize::MAX).count(), 1);
-        let history: std::vec::Vec<_> = read.xattr_history(key(3)).collect();
+        let (_, _, blob) = read.iter_within(0..usize::MAX).next().expect("the record");
+        let history: std::vec::Vec<_> = read.xattr_history(blob).collect();
         assert_eq!(history, [(&b"security.a"[..], Some(&b"x"[..]))]);
         // Blobs that lead to themselves, and out of the table.
-        let record = read.find(key(3)).expect("the record");
-        let at = record.blobs.load(Relaxed);
         // SAFETY: the blob was just written there.
-        let head = unsafe { read.base.add(read.blobs_base() + at as usize * 8).cast::<u32>() };
+        let head = unsafe { read.base.add(read.blobs_base() + blob as usize * 8).cast::<u32>() };
         // SAFETY: as above.
-        unsafe { head.write(at) };
-        assert!(read.xattr_history(key(3)).count() < 10_000);
-        record.blobs.store(u32::MAX, Relaxed);
-        assert_eq!(read.xattr_history(key(3)).count(), 0);
+        unsafe { head.write(blob) };
+        assert!(read.xattr_history(blob).count() < 10_000);
+        assert_eq!(read.xattr_history(u32::MAX).count(), 0);
     }
 
     fn with_table(test: impl FnOnce(Table)) {

@@ -17,6 +17,9 @@ pub enum When {
     First(&'static [u32]),
     /// When the first argument is not the image's descriptor: the launcher executes it with the filter in place.
     NotImage,
+    /// When it changes the limits of another process; from the agent's text it then fails, since code that goes around the
+    /// agent could end the builder by it, and Landlock has no word there.
+    OthersLimits,
     /// Never: the call fails with this error number; with 0 it succeeds and does nothing.
     Fails(u32),
     /// Never: with `--network=none` the call fails with this error number unless its first argument is AF_UNIX or
@@ -139,6 +142,7 @@ pub const TRAPS: &[(u32, When)] = &[
     (nr::CLOSE_RANGE, When::Always),
     (nr::KILL, When::Always),
     (nr::SOCKET, When::Socket(EAFNOSUPPORT)),
+    (nr::PRLIMIT64, When::OthersLimits),
     // What a step leaves behind is made durable once, when it is committed.
     (nr::FSYNC, When::Fails(0)),
     (nr::FDATASYNC, When::Fails(0)),
@@ -172,6 +176,13 @@ pub const TRAPS: &[(u32, When)] = &[
     (nr::FANOTIFY_INIT, When::Fails(EPERM)),
     (nr::NAME_TO_HANDLE_AT, When::Fails(95)),
     (nr::OPEN_BY_HANDLE_AT, When::Fails(EPERM)),
+    // Keyrings are the builder's user's; the rest is what container runtimes refuse, too.
+    (nr::KEYCTL, When::Fails(EPERM)),
+    (nr::ADD_KEY, When::Fails(EPERM)),
+    (nr::REQUEST_KEY, When::Fails(EPERM)),
+    (nr::BPF, When::Fails(EPERM)),
+    (nr::PERF_EVENT_OPEN, When::Fails(EPERM)),
+    (nr::USERFAULTFD, When::Fails(EPERM)),
 ];
 
 #[cfg(test)]

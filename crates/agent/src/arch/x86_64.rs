@@ -158,6 +158,13 @@ pub mod nr {
     pub const SYNCFS: u32 = 306;
     pub const SENDMMSG: u32 = 307;
     pub const SETNS: u32 = 308;
+    pub const KEYCTL: u32 = 250;
+    pub const ADD_KEY: u32 = 248;
+    pub const REQUEST_KEY: u32 = 249;
+    pub const BPF: u32 = 321;
+    pub const PERF_EVENT_OPEN: u32 = 298;
+    pub const USERFAULTFD: u32 = 323;
+    pub const PRLIMIT64: u32 = 302;
     pub const RENAMEAT2: u32 = 316;
     pub const SECCOMP: u32 = 317;
     pub const MEMFD_CREATE: u32 = 319;

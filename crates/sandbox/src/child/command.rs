@@ -66,6 +66,7 @@ fn prepare(spec: &Spec, stdio: [OwnedFd; 3], root: Option<BorrowedFd<'_>>) -> Se
     identity(spec)?;
     if let Some(rules) = rules {
         rules.apply()?;
+        install(&seccomp::own_limits()).context(|| "install the filter that keeps limits of others")?;
     }
     sys::close_from(3, true).context(|| "close the builder's descriptors")
 }

@@ -42,8 +42,9 @@ pub(crate) fn rules(tree: impl AsFd, places: &[Place]) -> Setup<Rules> {
     rules = rules
         .add_rule(PathBeneath::new(tree.as_fd(), all))
         .map_err(|error| failed("allow the tree in Landlock", &error))?;
-    // Settings of the kernel belong to user 0, who needs no capability to write them.
-    let read_only = MOUNT_READ_ONLY | if rustix::process::getuid().is_root() { MOUNT_PROC } else { 0 };
+    // Settings of the kernel belong to user 0, who needs no capability to write them; files of the builder's processes
+    // (`oom_score_adj`) belong to its user.
+    let read_only = MOUNT_READ_ONLY | MOUNT_PROC;
     for place in places.iter().filter(|place| !place.in_memory) {
         let mut access = if place.flags & read_only != 0 { read } else { all };
         if place.flags & MOUNT_FILE != 0 {

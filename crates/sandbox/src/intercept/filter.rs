@@ -61,8 +61,13 @@ const IP_LOW: u32 = 8;
 const IP_HIGH: u32 = 12;
 
 /// Traps unless the call comes from the agent.
-#[allow(clippy::cast_possible_truncation)] // Halves of an address; the text lies within 4 GiB.
 fn trap(settings: &Settings) -> Code {
+    trap_or(settings, SECCOMP_RET_ALLOW)
+}
+
+/// Traps, and does something else where the call comes from the agent.
+#[allow(clippy::cast_possible_truncation)] // Halves of an address; the text lies within 4 GiB.
+fn trap_or(settings: &Settings, from_agent: u32) -> Code {
     let high = (AGENT_BASE as u64 >> 32) as u32;
     // The pointer is behind the instruction.
     let (from, to) = (settings.text.start as u32 + 1, settings.text.end as u32 + 1);
@@ -72,7 +77,7 @@ fn trap(settings: &Settings) -> Code {
         load(IP_LOW),
         jump_ge(from, 0, 2),
         jump_ge(to, 1, 0),
-        ret(SECCOMP_RET_ALLOW),
+        ret(from_agent),
         ret(SECCOMP_RET_TRAP | u32::from(TRAP_DATA)),
     ]
 }
@@ -85,6 +90,13 @@ fn leaf(nr: u32, when: When, settings: &Settings) -> Code {
             let image = settings.hidden.start + agent::protocol::FD_AGENT.unsigned_abs();
             let mut code = vec![load_arg(0, false), jump_eq(image, 0, 1), ret(SECCOMP_RET_ALLOW)];
             code.extend(trap);
+            code
+        }
+        When::OthersLimits => {
+            let mut code = vec![load_arg(0, false), jump_eq(0, 4, 0)];
+            code.extend([load_arg(2, false), jump_eq(0, 0, 3), load_arg(2, true), jump_eq(0, 0, 1)]);
+            code.push(ret(SECCOMP_RET_ALLOW));
+            code.extend(trap_or(settings, SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs()));
             code
         }
         When::Fails(errno) => vec![ret(SECCOMP_RET_ERRNO | errno)],
@@ -273,6 +285,12 @@ mod tests {
         assert_eq!(with(nr::RT_SIGACTION, 2, 64), SECCOMP_RET_ALLOW);
         assert_eq!(with(nr::RT_SIGACTION, 0, 31), TRAP);
         assert_eq!(with(nr::RT_SIGACTION, 0, 30), SECCOMP_RET_ALLOW);
+        let limits = |pid: u64, new: u64, ip| run(&code, nr::PRLIMIT64, [pid, 7, new, 0, 0, 0], ip);
+        assert_eq!(limits(0, 1 << 40, GUEST), SECCOMP_RET_ALLOW);
+        assert_eq!(limits(1, 0, GUEST), SECCOMP_RET_ALLOW);
+        assert_eq!((limits(1, 64, GUEST), limits(1, 1 << 40, GUEST)), (TRAP, TRAP));
+        let agent = settings(true).text.start + 2;
+        assert_eq!((limits(1, 64, agent), limits(0, 64, agent)), (SECCOMP_RET_ERRNO | 1, SECCOMP_RET_ALLOW));
         assert_eq!(with(nr::PRCTL, 0, 47), TRAP);
         assert_eq!(with(nr::PRCTL, 0, 15), SECCOMP_RET_ALLOW);
         assert_eq!(with(nr::SOCKET, 0, 1), SECCOMP_RET_ALLOW);

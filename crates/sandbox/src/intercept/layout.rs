@@ -121,9 +121,14 @@ impl Doors {
         std::fs::write(beside(&self.tree, ".doors"), serde_json::to_vec(&list)?)
     }
 
+    /// Gives the doors their permission bits back.
+    pub(crate) fn unlock(&self) -> Result<(), (PathBuf, io::Error)> {
+        set_bits(&self.tree, &self.closed)
+    }
+
     /// Puts the tree back as it was: permission bits, and no mount point that was made for the step.
     pub(crate) fn open(self) -> Result<(), (PathBuf, io::Error)> {
-        set_bits(&self.tree, &self.closed)?;
+        self.unlock()?;
         let _ = std::fs::remove_file(beside(&self.tree, ".doors"));
         if let Some(scratch) = &self.scratch {
             make_removable(scratch);

@@ -50,6 +50,9 @@ pub fn table_path(tree: &Path) -> PathBuf {
     tree.with_file_name(name)
 }
 
+/// From so many files on, a quarter of the room, a table keeps only what is in the tree.
+const PRUNED_FROM: usize = 1 << 19;
+
 /// Aids for those who work on the agent.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Diagnostics {
@@ -297,6 +300,16 @@ impl Step {
     /// Puts the tree back as it was, and saves the ownership table. For when the last process of the step is gone.
     pub(crate) fn finish(self) -> Result<(), RunError> {
         let mut table = self.shared.remembered();
+        if table.len() > PRUNED_FROM {
+            // A step can fill the table with files that never were; the next one would have no room. What lies behind
+            // the doors counts, too.
+            self.doors.unlock().map_err(|(path, source)| RunError::Cleanup { path, source })?;
+            let mut all = table;
+            table = all.split_off(&self.tree);
+            for directory in writable(&self.places, &self.doors) {
+                table.merge(all.split_off(directory));
+            }
+        }
         // What lies in a mount is kept beside the mount's source; what goes with the step is forgotten.
         let mut saved = Ok(());
         for directory in writable(&self.places, &self.doors) {

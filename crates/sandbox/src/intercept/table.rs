@@ -245,12 +245,12 @@ impl OwnershipTable {
     pub(crate) fn collect(memory: Table, written: impl Iterator<Item = Range<usize>>, room: usize) -> Self {
         let mut table = Self::default();
         let mut room = room;
-        for (key, found) in written.flat_map(|range| memory.iter_within(range)) {
+        for (key, found, blob) in written.flat_map(|range| memory.iter_within(range)) {
             let facts = Remembered {
                 owner: found.owner,
                 mode: found.mode.map(|(mode, _)| mode),
                 rdev: found.mode.map_or((0, 0), |(_, rdev)| rdev),
-                xattrs: attributes(memory, key, &mut room),
+                xattrs: attributes(memory, blob, &mut room),
             };
             table.insert(FileKey { ino: key.ino, seconds: key.sec, nanoseconds: key.nsec }, facts);
         }
@@ -258,13 +258,13 @@ impl OwnershipTable {
     }
 }
 
-/// The attributes of a file, the newest of each name; `room` is what may still be read.
-fn attributes(memory: Table, key: Key, room: &mut usize) -> BTreeMap<Vec<u8>, Vec<u8>> {
+/// The attributes of a file, from its newest blob, the newest of each name; `room` is what may still be read.
+fn attributes(memory: Table, blob: u32, room: &mut usize) -> BTreeMap<Vec<u8>, Vec<u8>> {
     // xattr(7): the kernel's limits.
     const NAME: usize = 255;
     const VALUE: usize = 64 << 10;
     let mut newest: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
-    for (name, value) in memory.xattr_history(key) {
+    for (name, value) in memory.xattr_history(blob) {
         let Some(left) = room.checked_sub(8 + name.len() + value.map_or(0, <[u8]>::len)) else { break };
         *room = left;
         let kept = name.starts_with(b"security.") || name.starts_with(b"trusted.");

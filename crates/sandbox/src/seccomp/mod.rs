@@ -5,4 +5,4 @@ mod policy;
 mod table;
 
 pub(crate) use bpf::Program;
-pub(crate) use policy::{Ownership, filter, no_network};
+pub(crate) use policy::{Ownership, filter, no_network, own_limits};

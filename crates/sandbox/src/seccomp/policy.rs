@@ -6,7 +6,8 @@
 
 use super::bpf::{Action, Program};
 use super::table::{
-    CLONE, CLONE3, Column, FAKED, MKNOD, MKNODAT, NONE, PERSONALITY, REFUSED, SOCKET, SYNCING, UNKNOWN, number,
+    CLONE, CLONE3, Column, FAKED, MKNOD, MKNODAT, NONE, PERSONALITY, PRLIMIT64, REFUSED, SOCKET, SYNCING, UNKNOWN,
+    number,
 };
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Error numbers are small and positive.
@@ -61,6 +62,24 @@ pub(crate) fn no_network() -> Program {
             body.number_is(I386_SOCKETCALL, ENOSYS);
         }
         body.argument(number(&SOCKET, column), 0, u32::MAX, &INTERNET_FAMILIES, false, EACCES);
+        body.ret(Action::Allow);
+        program.architecture(arch, body);
+    }
+    program.ret(Action::Allow);
+    program
+}
+
+/// A filter for a step of root that shares its processes with the builder: the limits of others cannot be changed, which
+/// would end them.
+pub(crate) fn own_limits() -> Program {
+    let mut program = Program::default();
+    for (arch, column) in architectures() {
+        let mut body = Program::default();
+        body.load_number();
+        if matches!(column, Column::X86_64) {
+            body.number_at_least(X32_BIT, ENOSYS);
+        }
+        body.argument(number(&PRLIMIT64, column), 0, u32::MAX, &[0], true, EPERM);
         body.ret(Action::Allow);
         program.architecture(arch, body);
     }

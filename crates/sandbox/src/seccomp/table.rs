@@ -116,6 +116,8 @@ pub(super) const CLONE: Row = ("clone", 56, 120, 220, 120);
 pub(super) const CLONE3: Row = ("clone3", 435, 435, 435, 435);
 /// Refused for some address families.
 pub(super) const SOCKET: Row = ("socket", 41, 359, 198, 281);
+/// Allowed for the caller's own process, where there is no pid namespace.
+pub(super) const PRLIMIT64: Row = ("prlimit64", 302, 340, 261, 369);
 /// Allowed for some personalities.
 pub(super) const PERSONALITY: Row = ("personality", 135, 136, 92, 136);
 /// The first number that this table knows nothing of (file_setattr of Linux 6.17 is 469).

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -67,6 +68,16 @@ static void attempts(const char *where, const char *file, pid_t builder) {
     snprintf(name, sizeof name, "a signal, %s", where);
     got(name, kill(builder, 0) == 0);
     got(name, syscall(SYS_tkill, builder, SIGCONT) == 0);
+    /* No processor time at all would end it. */
+    struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+    if (getrlimit(RLIMIT_CPU, &limit) == 0) {
+        snprintf(name, sizeof name, "the limits, %s", where);
+        got(name, prlimit(builder, RLIMIT_CPU, &limit, 0) == 0);
+    }
+    snprintf(name, sizeof name, "the score for want of memory, %s", where);
+    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", builder);
+    got(name, open(path, O_WRONLY) >= 0);
+    snprintf(name, sizeof name, "a signal, %s", where);
     int pidfd = syscall(SYS_pidfd_open, builder, 0);
     got(name, pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGCONT, 0, 0) == 0);
     snprintf(name, sizeof name, "a descriptor, %s", where);
