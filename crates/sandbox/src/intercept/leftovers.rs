@@ -4,37 +4,51 @@
 //! So killing all children, again and again until there is none, reaches everything.
 
 use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::WaitOptions;
 
 use crate::sys;
 
 /// Kills all children of this process and theirs, and waits for them.
+///
+/// Processes that fork and exit without end are gone before a list of them is of use: each is killed as soon as it is
+/// seen, and all that ended are reaped before the next look, so that looking stays quick.
 pub(crate) fn end() -> io::Result<()> {
+    // Children that give no signal at their end count, too.
+    let how = WaitOptions::NOHANG | WaitOptions::from_bits_retain(libc::__WALL.unsigned_abs());
     loop {
-        let children = children()?;
-        for child in &children {
-            let _ = sys::kill(*child, libc::SIGKILL);
+        kill_children()?;
+        let mut reaped = false;
+        loop {
+            match rustix::process::wait(how) {
+                Ok(Some(_)) => reaped = true,
+                Ok(None) => break,
+                Err(Errno::CHILD) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        match sys::wait(-1)? {
-            Some(_) => {}
-            None if children.is_empty() => return Ok(()),
-            None => {}
+        if !reaped {
+            // Killed, and not gone yet.
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
 
-/// The children of this process, by /proc.
-fn children() -> io::Result<Vec<sys::Pid>> {
+/// Kills the children of this process, by /proc.
+fn kill_children() -> io::Result<()> {
     let me = rustix::process::getpid().as_raw_pid();
-    let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<sys::Pid>().ok()) else { continue };
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         if parent(&stat) == Some(me) {
-            found.push(pid);
+            let _ = sys::kill(pid, libc::SIGKILL);
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The parent in a line of /proc/PID/stat; the program's name may hold anything, parentheses too.

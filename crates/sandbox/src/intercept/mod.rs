@@ -12,7 +12,7 @@ mod filter;
 mod image;
 pub(crate) mod keeper;
 mod layout;
-mod leftovers;
+pub(crate) mod leftovers;
 mod raw;
 mod table;
 

@@ -1,6 +1,6 @@
 //! Exit statuses, signals, orphans, standard descriptors, resource use.
 
-use sandbox::{Limit, RunError, Spec, Status, Ulimit};
+use sandbox::{Isolation, Limit, RunError, Spec, Status, Ulimit};
 
 use crate::support::{Tree, output, root_or_skip, run};
 
@@ -47,6 +47,20 @@ fn what_a_step_leaves_running_dies_with_it() {
     // The orphan holds standard output open: run() would never see its end if it lived on.
     let script = "setsid nohup sh -c 'while true; do sleep 1000; done' & setsid sleep 1000 & echo started";
     assert_eq!(output(&tree.shell(script)), "started\n");
+}
+
+/// Each process of a chain forks the next one and exits: none lives long enough to be listed and killed at leisure.
+#[test]
+fn processes_that_fork_without_end_are_ended() {
+    if !root_or_skip("processes_that_fork_without_end_are_ended") {
+        return;
+    }
+    for isolation in [Isolation::Namespaces, Isolation::Intercept, Isolation::PlainChroot] {
+        let tree = Tree::new();
+        let mut spec = tree.shell("f() { f & }; f & f & f & echo started");
+        spec.isolation = isolation;
+        assert_eq!(output(&spec), "started\n", "{isolation}");
+    }
 }
 
 #[test]

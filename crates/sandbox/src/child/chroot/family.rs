@@ -1,12 +1,12 @@
 //! Every process that a step started, without a pid namespace.
 //!
 //! The keeper is the sub-reaper: whoever loses its parent becomes the keeper's child. So all of the step's processes
-//! are descendants, and killing children until there are none ends them all, however they fork meanwhile: a process
-//! can outrun one sweep, not all of them, since each sweep kills every descendant that exists.
+//! are descendants, and killing children until there are none ends them all, however they fork meanwhile.
 
 use std::fs;
 use std::io;
 
+use crate::intercept::leftovers;
 use crate::sys;
 
 /// Makes this process adopt the orphans among its descendants.
@@ -16,16 +16,11 @@ pub(super) fn adopt() -> io::Result<()> {
 
 /// Kills and reaps all descendants.
 pub(super) fn end_all() {
-    loop {
-        for pid in descendants() {
-            let _ = sys::kill(pid, libc::SIGKILL);
-        }
-        // Blocks until one is gone; its own children are this process's then.
-        match sys::wait(-1) {
-            Ok(Some(_)) => {}
-            Ok(None) | Err(_) => return,
-        }
+    for pid in descendants() {
+        let _ = sys::kill(pid, libc::SIGKILL);
     }
+    // What is left, and what outran that, loses its parent and becomes this process's child.
+    let _ = leftovers::end();
 }
 
 fn descendants() -> Vec<sys::Pid> {
