@@ -365,6 +365,8 @@ impl Scan<'_> {
                 Some(_) => {}
             }
             if now.is_dir() {
+                // Paths are kept whole: a step could otherwise fill memory with a chain of directories.
+                fs::check_depth(here.components().count(), &here)?;
                 tasks.push(Task { parent: Arc::clone(&dir), name: now.name.clone(), path: here });
             }
             lines.push(now);

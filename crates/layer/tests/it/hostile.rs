@@ -303,6 +303,7 @@ fn very_deep_trees_come_and_go() {
     cage.apply_with(&tar.0, &mut permitted()).unwrap();
     let mut tar = layer::TarWriter::new(Vec::new());
     refused_pack(layer::pack_tree(open(&cage.root()).as_fd(), &mut tar, &Default::default()));
+    refused_pack(layer::Table::scan(open(&cage.root()).as_fd(), &Default::default()));
     refused_pack(layer::walk::walk(open(&cage.root()).as_fd(), &mut |_| Ok(layer::walk::Flow::Continue)));
     let copy = tempfile::tempdir().unwrap();
     refused_pack(layer::copy_tree(open(&cage.root()).as_fd(), open(copy.path()).as_fd()));
