@@ -77,8 +77,8 @@ fn check_open(dir: i32, path: &CStr, flags: u32) -> R<()> {
         _ => 6,
     } | if flags & O_TRUNC != 0 { 2 } else { 0 };
     match locate(dir, path, flags & O_NOFOLLOW != 0) {
-        Ok((_, mut stat)) => {
-            view(&mut stat);
+        Ok((fd, mut stat)) => {
+            perms::view_of(fd.get(), &mut stat);
             let want = if flags & O_TMPFILE_BIT != 0 { 3 } else { want };
             perms::need(&stat, want)
         }
@@ -141,10 +141,12 @@ pub fn open(dir: i32, path: &CStr, flags: u32, mode: u32, mask: u64) -> R {
         if flags & O_PATH != 0 {
             return open_path_for_guest(dir, path, flags);
         }
-        if table().header().fifos.load(Relaxed) != 0 {
-            return interruptible(mask, || paths::open(dir, path, flags, 0));
-        }
-        let fd = paths::open(dir, path, flags, 0).and_then(no_device)?;
+        let fd = if table().header().fifos.load(Relaxed) != 0 {
+            interruptible(mask, || paths::open(dir, path, flags, 0))
+        } else {
+            paths::open(dir, path, flags, 0)
+        };
+        let fd = fd.and_then(no_device)?;
         return crate::proc::as_the_guest_sees(path, fd, flags);
     }
     let wanted = mode & 0o7777 & !creds().umask;

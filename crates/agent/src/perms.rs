@@ -6,10 +6,10 @@
 
 use core::ffi::CStr;
 
-use crate::paths;
+use crate::paths::{self, host_path};
 use crate::stat::view;
 use crate::state::{config, creds, fd_guest_root};
-use crate::sys::{AT_FDCWD, Errno, R, S_IFDIR, Statx, fstatx, statx};
+use crate::sys::{AT_FDCWD, Errno, Fd, O_CLOEXEC, O_PATH, R, S_IFDIR, Statx, fstatx, openat, statx};
 use crate::text::{PathText, split_last};
 
 const CAP_DAC_OVERRIDE: u64 = 1 << 1;
@@ -49,6 +49,37 @@ pub fn need(stat: &Statx, want: u32) -> R<()> {
     if allowed(stat, creds.uid[3], creds.gid[3], creds.caps[0], want) { Ok(()) } else { Err(Errno::EACCES) }
 }
 
+/// What an open file is for a check, as [`view`] says it, and more for what lies in no tree: a process of this user owns
+/// its files in /proc, and a pipe without a name is for those that find it.
+pub fn view_of(fd: i32, stat: &mut Statx) {
+    let own = stat.uid == config().real_uid;
+    view(stat);
+    let mut path = PathText::new();
+    if !own || stat.dev_major != 0 || host_path(fd, &mut path).is_err() {
+        return;
+    }
+    if path.bytes().first() != Some(&b'/') {
+        stat.uid = creds().uid[3];
+    } else if let Some(owner) = crate::proc::owner_within(path.bytes()) {
+        stat.uid = owner.uid[1];
+        stat.gid = owner.gid[1];
+    }
+}
+
+/// As [`view_of`], of a directory by its path.
+fn view_at(dir: i32, path: &CStr, stat: &mut Statx) {
+    if stat.dev_major != 0 || stat.uid != config().real_uid {
+        view(stat);
+        return;
+    }
+    match openat(dir, path, O_PATH | O_CLOEXEC, 0) {
+        Ok(fd) => view_of(Fd::owned(fd).get(), stat),
+        Err(_) => {
+            view(stat);
+        }
+    }
+}
+
 /// Checks the search permission on the directories that a path leads through.
 pub fn search(dir: i32, path: &CStr) -> R<()> {
     let bytes = path.to_bytes();
@@ -60,7 +91,7 @@ pub fn search(dir: i32, path: &CStr) -> R<()> {
     let from = if head.is_empty() {
         return match statx(dir, c"", crate::sys::AT_EMPTY_PATH) {
             Ok(mut stat) if stat.kind() == S_IFDIR => {
-                view(&mut stat);
+                view_at(dir, c".", &mut stat);
                 need(&stat, 1)
             }
             _ => Ok(()),
@@ -110,7 +141,7 @@ fn climb(from: i32, levels: usize, stop: &Statx) -> R<bool> {
         let mut stat = statx(from, up.c(), 0)?;
         let ino = stat.ino;
         let arrived = ino == stop.ino && stat.dev() == stop.dev();
-        view(&mut stat);
+        view_at(from, up.c(), &mut stat);
         need(&stat, 1)?;
         if arrived || ino == previous {
             return Ok(true);

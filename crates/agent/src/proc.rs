@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 use crate::arch::nr;
 use crate::protocol::Creds;
 use crate::state::creds_of;
-use crate::sys::{AT_FDCWD, Fd, O_ACCMODE, O_CLOEXEC, R, call, readlinkat};
+use crate::sys::{AT_FDCWD, Fd, O_ACCMODE, O_CLOEXEC, R, call, getpid, readlinkat};
 use crate::text::{Name, Text, fd_path, number};
 
 /// A status file has some 1,500 bytes.
@@ -26,6 +26,27 @@ fn process(path: &[u8]) -> Option<u32> {
         None => tail,
     };
     (tail == b"/status").then_some(pid)
+}
+
+/// Whom a file in a process's directory of /proc belongs to, by the builder's path of it.
+pub fn owner_within(path: &[u8]) -> Option<Creds> {
+    let rest = path.strip_prefix(b"/proc/")?;
+    let end = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
+    creds_of(number(&rest[..end])?)
+}
+
+/// Who owns a process's directory in /proc, and the files directly in it: `ps`, `pgrep -u` and `start-stop-daemon --user`
+/// ask for it. `follow`: whether a link at the end is meant, or what it leads to.
+pub fn owner(path: &[u8], follow: bool) -> Option<Creds> {
+    let rest = path.strip_prefix(b"/proc/")?;
+    let end = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
+    let tail = rest[end..].strip_prefix(b"/").unwrap_or(b"");
+    let pid = match &rest[..end] {
+        b"self" if end < rest.len() || follow => getpid(),
+        pid => number(pid)?,
+    };
+    let through = tail.contains(&b'/') || follow && matches!(tail, b"cwd" | b"exe" | b"root");
+    if through { None } else { creds_of(pid) }
 }
 
 /// Replaces a file that was just opened by the copy that the guest is to see, where it is one of those.

@@ -293,6 +293,8 @@ pub struct Header {
     pub setgid_dirs: AtomicU32,
     /// Whether there are device nodes that only the table knows: opening one is refused.
     pub devices: AtomicU32,
+    /// One bit for each port below 1024 that was bound elsewhere, since the real user may not bind it.
+    pub ports: [AtomicU32; 32],
 }
 
 const _: () = assert!(size_of::<Parcel>() <= PARCEL_SIZE);

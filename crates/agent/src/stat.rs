@@ -74,11 +74,21 @@ pub fn stat_real(dir: i32, path: &CStr, flags: u32, mask: u32) -> R<Statx> {
 /// What a path is, as the guest believes.
 #[inline]
 pub fn stat(dir: i32, path: &CStr, flags: u32) -> R<Statx> {
+    stat_mask(dir, path, flags, 0)
+}
+
+#[inline]
+fn stat_mask(dir: i32, path: &CStr, flags: u32, mask: u32) -> R<Statx> {
     if !perms::is_superuser() {
         perms::search(dir, path)?;
     }
-    let mut stat = stat_real(dir, path, flags, 0)?;
+    let mut stat = stat_real(dir, path, flags, mask)?;
+    let own = stat.uid == config().real_uid;
     view(&mut stat);
+    if own && let Some(creds) = crate::proc::owner(path.to_bytes(), flags & AT_SYMLINK_NOFOLLOW == 0) {
+        stat.uid = creds.uid[1];
+        stat.gid = creds.gid[1];
+    }
     Ok(stat)
 }
 
@@ -234,12 +244,7 @@ pub fn sys_statx(dir: i32, path: usize, flags: u32, mask: u32, out: usize) -> R 
     if mask & 0x8000_0000 != 0 {
         return Err(Errno::EINVAL);
     }
-    if !perms::is_superuser() {
-        perms::search(dir, text.c())?;
-    }
-    let mut stat = stat_real(dir, text.c(), flags, mask)?;
-    view(&mut stat);
-    guest::write(out, stat)?;
+    guest::write(out, stat_mask(dir, text.c(), flags, mask)?)?;
     Ok(0)
 }
 
@@ -265,7 +270,17 @@ pub fn sys_access(dir: i32, path: usize, mode: u32, flags: u32) -> R {
         let (fd, _) = paths::locate_or_fd(dir, text.c(), flags & AT_SYMLINK_NOFOLLOW != 0, true)?;
         paths_writable(fd.get())?;
     }
-    if perms::allowed(&stat, uid, gid, all, mode) { Ok(0) } else { Err(Errno::EACCES) }
+    if perms::allowed(&stat, uid, gid, all, mode) {
+        return Ok(0);
+    }
+    if stat.dev_major == 0 {
+        let (fd, mut stat) = paths::locate_or_fd(dir, text.c(), flags & AT_SYMLINK_NOFOLLOW != 0, true)?;
+        perms::view_of(fd.get(), &mut stat);
+        if perms::allowed(&stat, uid, gid, all, mode) {
+            return Ok(0);
+        }
+    }
+    Err(Errno::EACCES)
 }
 
 /// Fails with `EROFS` for files of a read-only mount.
@@ -421,7 +436,7 @@ pub fn sys_chdir(path: usize) -> R {
     }
     if !perms::is_superuser() {
         perms::search(AT_FDCWD, text.c())?;
-        view(&mut stat);
+        perms::view_of(fd.get(), &mut stat);
         perms::need(&stat, 1)?;
     }
     // SAFETY: no pointers.

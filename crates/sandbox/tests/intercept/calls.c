@@ -7,6 +7,7 @@
 #include <linux/filter.h>
 #include <linux/openat2.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -726,6 +727,76 @@ static void unix_abstract_and_pairs(void) {
     close(server);
     close(client);
 }
+/* Who is at the other end is told as that end believes of itself. */
+static void unix_peers(void) {
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    strcpy(to.sun_path, "peers");
+    int server = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK(bind(server, (void *)&to, sizeof to) == 0 && listen(server, 1) == 0 && chmod("peers", 0777) == 0);
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    pid_t pid = fork();
+    if (!pid) {
+        gid_t groups[] = {5, 6};
+        int client = socket(AF_UNIX, SOCK_STREAM, 0);
+        char byte;
+        int ok = !setgroups(2, groups) && !setgid(44) && !setuid(33) && !connect(client, (void *)&to, sizeof to)
+            && !getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &len) && peer.uid == 0 && peer.pid == getppid()
+            && read(client, &byte, 1) == 1;
+        _exit(!ok);
+    }
+    int one = accept(server, 0, 0);
+    CHECK(one >= 0 && getsockopt(one, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0);
+    CHECK(peer.pid == pid && peer.uid == 33 && peer.gid == 44);
+    gid_t groups[8] = {0};
+    len = sizeof groups;
+    CHECK(getsockopt(one, SOL_SOCKET, 59 /* SO_PEERGROUPS */, groups, &len) == 0);
+    CHECK(len == 2 * sizeof *groups && groups[0] == 5 && groups[1] == 6);
+    len = 4;
+    FAILS(getsockopt(one, SOL_SOCKET, 59, groups, &len), ERANGE);
+    CHECK(len == 8 && write(one, "x", 1) == 1 && wait_code(pid) == 0);
+    int pair[2];
+    char space[CMSG_SPACE(sizeof peer)], byte = 'x';
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+    struct cmsghdr *control = CMSG_FIRSTHDR(&message);
+    control->cmsg_level = SOL_SOCKET;
+    control->cmsg_type = SCM_CREDENTIALS;
+    control->cmsg_len = CMSG_LEN(sizeof peer);
+    peer = (struct ucred){.pid = getpid(), .uid = 0, .gid = 0};
+    memcpy(CMSG_DATA(control), &peer, sizeof peer);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && sendmsg(pair[0], &message, 0) == 1);
+    close(one);
+    close(server);
+    unlink("peers");
+}
+/* Ports that only root may bind. */
+static void low_ports(void) {
+    for (int kind = SOCK_STREAM; kind <= SOCK_DGRAM; kind++) {
+        struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}}, seen;
+        socklen_t len = sizeof seen;
+        int server = socket(AF_INET, kind, 0), client = socket(AF_INET, kind, 0), port = 700;
+        do {
+            at.sin_port = htons(port);
+            errno = 0;
+        } while (bind(server, (void *)&at, sizeof at) && errno == EADDRINUSE && ++port < 800);
+        CHECK(port < 800 && errno != EACCES && getsockname(server, (void *)&seen, &len) == 0);
+        CHECK(seen.sin_port == at.sin_port && (kind == SOCK_DGRAM || listen(server, 1) == 0));
+        CHECK(connect(client, (void *)&at, sizeof at) == 0 && getpeername(client, (void *)&seen, &len) == 0);
+        CHECK(seen.sin_port == at.sin_port && write(client, "x", 1) == 1);
+        char byte;
+        int one = kind == SOCK_STREAM ? accept(server, 0, 0) : dup(server);
+        CHECK(one >= 0 && read(one, &byte, 1) == 1 && byte == 'x');
+        close(client);
+        client = socket(AF_INET, SOCK_DGRAM, 0);
+        if (kind == SOCK_DGRAM) {
+            CHECK(sendto(client, "y", 1, 0, (void *)&at, sizeof at) == 1 && read(one, &byte, 1) == 1 && byte == 'y');
+        }
+        close(one);
+        close(client);
+        close(server);
+    }
+}
 
 static int count, failures;
 static void run(const char *name, void (*check)(void)) {
@@ -785,6 +856,8 @@ int main(int argc, char **argv) {
     RUN(unix_streams);
     RUN(unix_datagrams);
     RUN(unix_abstract_and_pairs);
+    RUN(unix_peers);
+    RUN(low_ports);
     printf("%d checks, %d failed\n", count, failures);
     return failures != 0;
 }
