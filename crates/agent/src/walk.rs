@@ -106,7 +106,15 @@ fn visible(proc: i32, pid: &[u8]) -> bool {
     if link.push(pid).and_then(|()| link.push(b"/exe")).is_err() {
         return false;
     }
-    !matches!(readlinkat(proc, link.c(), out.spare()), Err(Errno::EACCES | Errno::EPERM))
+    match readlinkat(proc, link.c(), out.spare()) {
+        Err(Errno::EACCES | Errno::EPERM) => false,
+        // One of ours that has ended, or another one that went between two looks.
+        Err(Errno::ENOENT | Errno::ESRCH) => number(pid).is_some_and(|pid| {
+            // SAFETY: no pointers.
+            unsafe { call!(nr::KILL, pid, 0) }.is_ok()
+        }),
+        _ => true,
+    }
 }
 
 /// Whether a path in /proc names no process, or one of this step.
