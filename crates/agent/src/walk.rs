@@ -316,7 +316,9 @@ pub fn walk(dir: i32, path: &CStr, ending: Ending) -> R<Spot> {
                     match name.bytes() {
                         b"root" => {
                             at = open_root_of(at.get())?;
-                            guest_path(at.get(), &mut here)?;
+                            if !guest_path(at.get(), &mut here)? {
+                                return Err(Errno::EACCES);
+                            }
                             continue;
                         }
                         b"exe" => {

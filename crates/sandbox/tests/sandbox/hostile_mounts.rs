@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sandbox::{Isolation, Mount, MountKind};
 
@@ -10,6 +10,15 @@ use crate::support::{Tree, listing, output, root_or_skip, run};
 
 fn file(target: &str, content: &[u8], mode: u32, uid: u32) -> Mount {
     Mount::new(target, MountKind::File { content: content.to_vec(), mode, uid, gid: uid })
+}
+
+/// A directory of the builder's that no step may reach, and one that is mounted.
+fn outside_and_cache(tree: &Tree) -> (PathBuf, PathBuf) {
+    let pair = (tree.path("outside"), tree.path("cache"));
+    for dir in [&pair.0, &pair.1] {
+        fs::create_dir(dir).expect("mkdir");
+    }
+    pair
 }
 
 /// What an earlier step left in a cache, or a context brought along: links that would lead a mount point out of it.
@@ -21,10 +30,7 @@ fn links_in_a_mount_never_lead_a_mount_point_out_of_the_tree() {
     }
     for isolation in [Isolation::Namespaces, Isolation::Intercept, Isolation::PlainChroot] {
         let tree = Tree::new();
-        let (outside, cache) = (tree.path("outside"), tree.path("cache"));
-        for dir in [&outside, &cache] {
-            fs::create_dir(dir).expect("mkdir");
-        }
+        let (outside, cache) = outside_and_cache(&tree);
         fs::write(outside.join("file"), "mine\n").expect("write");
         symlink(&outside, cache.join("absolute")).expect("link");
         symlink("../outside", cache.join("relative")).expect("link");
@@ -68,10 +74,7 @@ fn what_a_step_puts_in_the_place_of_a_mount_is_not_followed() {
     }
     for isolation in [Isolation::Namespaces, Isolation::Intercept, Isolation::PlainChroot] {
         let tree = Tree::new();
-        let (outside, cache) = (tree.path("outside"), tree.path("cache"));
-        for dir in [&outside, &cache] {
-            fs::create_dir(dir).expect("mkdir");
-        }
+        let (outside, cache) = outside_and_cache(&tree);
         fs::write(cache.join("kept"), "").expect("write");
         fs::write(outside.join("key"), "mine\n").expect("write");
         fs::set_permissions(outside.join("key"), fs::Permissions::from_mode(0o600)).expect("chmod");
