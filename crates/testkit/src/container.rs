@@ -8,7 +8,7 @@ use crate::command::{Error, Guard, Result, output, run, tool, which};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -74,9 +74,7 @@ impl Bundle {
 
     /// Starts the image's command with `PORT` set to a free port, and waits until it answers there.
     pub fn serve(self) -> Result<Container> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Error::at("a free port"))?;
-        let port = listener.local_addr().map_err(Error::at("a free port"))?.port();
-        drop(listener);
+        let port = crate::free_port()?;
         self.configure(&[], &[format!("PORT={port}")])?;
         let command = self.command("run")?;
         let args: Vec<_> = command.get_args().collect();

@@ -30,6 +30,7 @@ mod flatten;
 mod image;
 mod paths;
 pub mod pod;
+mod port;
 mod registry;
 
 pub use buildah::Buildah;
@@ -45,4 +46,5 @@ pub use flatten::{FileFacts, Files, Kind, flatten};
 pub use image::Image;
 pub use paths::{DEBIAN_TOOLS, REGISTRY_TOOLS, available, cache_dir, is_root, repository};
 pub use pod::{Overlay, Pod, PodKind, PodSpec};
+pub use port::free_port;
 pub use registry::{Registry, RegistryOptions};

@@ -2,8 +2,6 @@
 use crate::command::{Error, Guard, Result, run, tool};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,6 +16,10 @@ pub struct RegistryOptions {
     pub auth: Option<(String, String)>,
     /// Answer as a pull-through cache of this registry (`http://127.0.0.1:PORT`).
     pub proxy_of: Option<String>,
+    /// More of its configuration: YAML inside `http:`, indented by two.
+    pub http: String,
+    /// More of its configuration: YAML at the end.
+    pub more: String,
 }
 
 /// A running registry; dropped, it is killed and its storage removed.
@@ -59,18 +61,11 @@ impl Registry {
         let program = crate::which("docker-registry")
             .ok_or_else(|| Error::new("docker-registry is not installed: apt-get install docker-registry"))?;
         let log = directory.path().join("log");
-        // Another process may take the port between our look and the server's bind: then it ends, and we look again.
-        for _ in 0..10 {
-            let port = free_port()?;
-            let config = directory.path().join("config.yml");
-            fs::write(&config, configuration(directory.path(), port, &options)).map_err(Error::at(config.display()))?;
-            let mut server = Guard::spawn(&program, &["serve".as_ref(), config.as_os_str()], &log)?;
-            if answers(&mut server, port) {
-                return Ok(Self { server, directory, port, options });
-            }
-        }
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        Err(Error::new(format!("docker-registry does not start:\n{text}")))
+        let config = directory.path().join("config.yml");
+        fs::write(&config, configuration(directory.path(), &options)).map_err(Error::at(config.display()))?;
+        let mut server = Guard::spawn(&program, &["serve".as_ref(), config.as_os_str()], &log)?;
+        let port = listens(&mut server, &log)?;
+        Ok(Self { server, directory, port, options })
     }
 
     /// `127.0.0.1:PORT`.
@@ -172,34 +167,32 @@ impl Registry {
     }
 }
 
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Error::at("a free port"))?;
-    Ok(listener.local_addr().map_err(Error::at("a free port"))?.port())
-}
-
-/// Waits until the server takes a connection; false when it ended instead.
-fn answers(server: &mut Guard, port: u16) -> bool {
-    let end = Instant::now() + Duration::from_secs(20);
-    while server.alive() && Instant::now() < end {
-        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
-            // Spoken to in HTTP, a TLS server answers too: with an error.
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-            let _ = stream.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n");
-            let mut byte = [0];
-            if stream.read(&mut byte).is_ok_and(|n| n == 1) && server.alive() {
-                return true;
-            }
+/// Waits until the server listens: the port, which it chose itself and wrote to its log. A port that we looked for
+/// could be another's by the time that the server binds it, and that other would answer us.
+fn listens(server: &mut Guard, log: &Path) -> Result<u16> {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let alive = server.alive();
+        let text = fs::read_to_string(log).map_err(Error::at(log.display()))?;
+        let said = text.split_once("listening on 127.0.0.1:").map(|(_, after)| after);
+        // Nothing but digits to the end: its line is not all there.
+        if let Some((port, _)) = said.and_then(|after| after.split_once(|c: char| !c.is_ascii_digit())) {
+            return port.parse().map_err(Error::at("the port of docker-registry"));
+        }
+        if !alive || Instant::now() > end {
+            return Err(Error::new(format!("docker-registry does not start:\n{text}")));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    false
 }
 
-fn configuration(directory: &Path, port: u16, options: &RegistryOptions) -> String {
+fn configuration(directory: &Path, options: &RegistryOptions) -> String {
     let root = directory.display();
     let mut text = format!(
         "version: 0.1\nlog:\n  level: info\n  accesslog:\n    disabled: false\nstorage:\n  filesystem:\n    \
-         rootdirectory: {root}/storage\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n"
+         rootdirectory: {root}/storage\n  delete:\n    enabled: true\n  \
+         maintenance:\n    uploadpurging:\n      enabled: false\nhttp:\n  addr: 127.0.0.1:0\n{}\n",
+        options.http
     );
     if options.tls {
         let _ = writeln!(text, "  tls:\n    certificate: {root}/server.pem\n    key: {root}/server.key");
@@ -210,7 +203,7 @@ fn configuration(directory: &Path, port: u16, options: &RegistryOptions) -> Stri
     if let Some(remote) = &options.proxy_of {
         let _ = writeln!(text, "proxy:\n  remoteurl: {remote}");
     }
-    text
+    text + &options.more
 }
 
 /// An authority and a certificate of it for `127.0.0.1` and `localhost`.

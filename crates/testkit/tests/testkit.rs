@@ -49,7 +49,8 @@ fn a_registry_with_tls_is_trusted_by_its_authority() {
     if !testkit::available("a_registry_with_tls_is_trusted_by_its_authority", TOOLS) {
         return;
     }
-    let options = RegistryOptions { tls: true, auth: Some(("a".to_owned(), "b".to_owned())), proxy_of: None };
+    let options =
+        RegistryOptions { tls: true, auth: Some(("a".to_owned(), "b".to_owned())), ..RegistryOptions::default() };
     let registry = Registry::start_with(options).expect("docker-registry, openssl and htpasswd");
     assert!(registry.url().starts_with("https://127.0.0.1:"));
     let ca = std::fs::read_to_string(registry.ca()).expect("a certificate");

@@ -166,7 +166,7 @@ impl S3 {
     /// `packages` is where moto lies.
     pub(crate) fn start(packages: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = testkit::free_port().unwrap();
         let log = fs::File::create(directory.path().join("log")).unwrap();
         let child = Command::new("python3")
             .env("PYTHONPATH", packages)

@@ -9,7 +9,7 @@ struct Daemon(Child, String);
 
 impl Daemon {
     fn serve(dir: &std::path::Path) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = testkit::free_port().unwrap();
         // The program itself: killing `git` would leave it behind.
         let path = Command::new("git").arg("--exec-path").output().unwrap().stdout;
         let path = String::from_utf8(path).unwrap();

@@ -246,8 +246,7 @@ fn broken_connections() {
     Protocol: cannot pull blob sha256:6e569e05cb6f8608572c79d63b365dc31617bf84d7393d2cb9d2f1ffe0edf95b of HOST/a/b: HOST does not answer in HTTP (invalid HTTP version parsed)
       hint: check that the address is that of a registry; if it is, tell its administrator about this answer
     ");
-    let closed = format!("127.0.0.1:{}", free_port());
-    assert_snapshot!(show(&closed, &client().manifest(&name_of(&closed, "a:1")).unwrap_err()), @"
+    assert_snapshot!(show(CLOSED, &client().manifest(&name_of(CLOSED, "a:1")).unwrap_err()), @"
     Connect: cannot pull the manifest of HOST/a:1: cannot connect to HOST: the connection was refused
       hint: check that the registry runs and that the port is right
     ");
@@ -278,7 +277,7 @@ fn redirects() {
       hint: the registry, or a proxy in front of it, is set up wrongly: tell its administrator
     ");
     let blob = Descriptor::of(media_type::OCI_LAYER, b"x");
-    let gone = format!("http://127.0.0.1:{}/blob?X-Amz-Signature=abc", free_port());
+    let gone = format!("http://{CLOSED}/blob?X-Amz-Signature=abc");
     let text = blob_error(&blob, {
         let gone = gone.clone();
         move |_| with(307, &[("Location", &gone)], b"")
@@ -438,10 +437,9 @@ fn mirrors_that_fail() {
         let mirrors = vec![Mirror { registry: registry.to_owned(), mirrors: mirrors.to_vec() }];
         Client::new(ClientOptions { mirrors, ..options() }).unwrap()
     };
-    let closed = format!("127.0.0.1:{}", free_port());
-    let client = mirror(&server.host, &[format!("http://{closed}/cache"), format!("https://{}", plain_http.host)]);
+    let client = mirror(&server.host, &[format!("http://{CLOSED}/cache"), format!("https://{}", plain_http.host)]);
     let error = client.manifest(&name_of(&server.host, "a/b:v1")).unwrap_err();
-    let text = show(&server.host, &error).replace(&closed, "CLOSED").replace(&plain_http.host, "PLAIN");
+    let text = show(&server.host, &error).replace(CLOSED, "CLOSED").replace(&plain_http.host, "PLAIN");
     assert_snapshot!(text, @"
     NotFound: cannot pull the manifest of HOST/a/b:v1: the registry answered 404 Not Found: MANIFEST_UNKNOWN: manifest unknown
       note: mirror CLOSED: cannot connect to CLOSED: the connection was refused

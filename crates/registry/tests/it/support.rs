@@ -3,10 +3,9 @@ use oci::{Descriptor, Manifest, Reference, media_type};
 use registry::serve::{DirectoryStore, Running, ServeOptions, serve};
 use registry::{Client, ClientOptions, Progress, RetryPolicy};
 use std::io::Read;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// Whether a tool of the system is there. Without it a test says why it skips; in CI that is a failure.
 pub(crate) fn have(tool: &str) -> bool {
@@ -19,72 +18,24 @@ pub(crate) fn have(tool: &str) -> bool {
     found
 }
 
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+/// Where nobody listens. (A port that is free now may be another test's a moment later.)
+pub(crate) const CLOSED: &str = "127.0.0.1:1";
 
 /// Debian's `docker-registry` on a port of its own; it ends when this is dropped.
 pub(crate) struct DockerRegistry {
-    child: Child,
+    _running: testkit::Registry,
     pub(crate) host: String,
-    _directory: tempfile::TempDir,
-}
-
-impl Drop for DockerRegistry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl DockerRegistry {
-    /// Starts one; `more` is YAML after `http:` and `storage:`, `http` is YAML inside `http:`.
+    /// Starts one; `more` is YAML at the end of its configuration, `http` is YAML inside `http:`.
     pub(crate) fn start(more: &str, http: &str) -> Option<Self> {
         if !have("docker-registry") {
             return None;
         }
-        // The port may be taken in between by somebody else: then once more.
-        let mut directory = tempfile::tempdir().unwrap();
-        for _ in 0..3 {
-            match Self::try_start(directory, more, http) {
-                Ok(registry) => return Some(registry),
-                Err(again) => directory = again,
-            }
-        }
-        panic!("docker-registry: {}", std::fs::read_to_string(directory.path().join("log")).unwrap_or_default());
-    }
-
-    fn try_start(directory: tempfile::TempDir, more: &str, http: &str) -> Result<Self, tempfile::TempDir> {
-        let port = free_port();
-        let config = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n  maintenance:\n    uploadpurging:\n      enabled: false\nhttp:\n  addr: 127.0.0.1:{port}\n{http}\n{more}\n",
-            directory.path().join("data").display()
-        );
-        let file = directory.path().join("config.yml");
-        std::fs::write(&file, config).unwrap();
-        let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        let mut child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&file)
-            .env("OTEL_TRACES_EXPORTER", "none")
-            .stdout(Stdio::from(log.try_clone().unwrap()))
-            .stderr(Stdio::from(log))
-            .spawn()
-            .unwrap();
-        let host = format!("127.0.0.1:{port}");
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(directory);
-            }
-            if std::net::TcpStream::connect(&host).is_ok() {
-                return Ok(Self { child, host, _directory: directory });
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let options = testkit::RegistryOptions { http: http.into(), more: more.into(), ..Default::default() };
+        let running = testkit::Registry::start_with(options).unwrap();
+        Some(Self { host: running.host(), _running: running })
     }
 }
 

@@ -85,9 +85,7 @@ impl GitServer {
         make_repository(directory.path())?;
         let git = crate::which("git").ok_or_else(|| Error::new("git is not installed: apt-get install git"))?;
         for _ in 0..10 {
-            let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Error::at("a free port"))?;
-            let port = listener.local_addr().map_err(Error::at("a free port"))?.port();
-            drop(listener);
+            let port = crate::free_port()?;
             let base = format!("--base-path={}", directory.path().display());
             let port_option = format!("--port={port}");
             let words = ["daemon", "--reuseaddr", "--export-all", "--listen=127.0.0.1", &port_option, &base];
