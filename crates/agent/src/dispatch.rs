@@ -172,7 +172,7 @@ fn sys_chroot(path: usize) -> R {
     let chrooted = (stat.ino, stat.dev()) != (tree.ino, tree.dev());
     // SAFETY: no pointers; the number is the agent's own.
     unsafe { call!(nr::DUP3, fd.get(), state::fd_guest_root(), 0) }?;
-    if state::creds().chrooted != u32::from(chrooted) {
+    if state::creds().chrooted != u16::from(chrooted) {
         state::creds_mut().chrooted = chrooted.into();
     }
     Ok(0)

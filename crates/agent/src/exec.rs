@@ -15,7 +15,7 @@ use crate::paths::{self, guest_path};
 use crate::perms;
 use crate::protocol::{PARCEL_SIZE, PARCELS, PARCELS_OFFSET, Parcel, SHARED_ADDRESS};
 use crate::signals;
-use crate::state::{Shared, config, creds, creds_mut, fd_agent, release_side};
+use crate::state::{Shared, config, creds, creds_mut, fd_agent, of_other, release_side};
 use crate::sys::{
     AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, Fd, MAP_ANONYMOUS, MAP_PRIVATE, O_CLOEXEC, O_NOFOLLOW,
     O_RDONLY, PROT_READ, PROT_WRITE, R, S_IFREG, call, getpid, gettid, openat, pread,
@@ -39,20 +39,9 @@ pub fn program_of(pid: u32, own: bool, out: &mut PathText) -> R<()> {
     if own {
         return out.push(&bytes[..(*len).min(4096)]);
     }
-    // The agent lies at the same address in all processes of the step.
-    let mut other = MaybeUninit::<(usize, [u8; 4096])>::uninit();
-    let size = size_of_val(&other);
-    let local = [other.as_mut_ptr() as usize, size];
-    let remote = [EXE.get() as usize, size];
-    const PROCESS_VM_READV: u32 = 310;
-    // SAFETY: both vectors are valid; the structure is read only where it was filled.
-    let (len, bytes) = unsafe {
-        if call!(PROCESS_VM_READV, pid, local.as_ptr(), 1, remote.as_ptr(), 1, 0)? != size {
-            return Err(Errno::ENOENT);
-        }
-        &*other.as_ptr()
-    };
-    out.push(bytes.get(..*len).ok_or(Errno::ENOENT)?)
+    let in_parcel = |parcel: &Parcel| (parcel.exe_len as usize, parcel.exe);
+    let (len, bytes) = of_other(pid, EXE.get(), |(len, _)| *len != 0, in_parcel).ok_or(Errno::ENOENT)?;
+    out.push(bytes.get(..len).ok_or(Errno::ENOENT)?)
 }
 
 /// The same, by the process's directory in /proc.
@@ -219,7 +208,11 @@ fn parcel(index: usize) -> *mut Parcel {
 
 /// The parcel that this process holds.
 pub fn my_parcel() -> Option<*mut Parcel> {
-    let pid = getpid();
+    parcel_of(getpid())
+}
+
+/// The parcel that a process holds: it is inside execve.
+pub fn parcel_of(pid: u32) -> Option<*mut Parcel> {
     // Near where `claim_parcel` begins: each look at a page that is not mapped yet costs a fault.
     let mut near = (0..PARCELS).map(|offset| parcel((pid as usize + offset) % PARCELS));
     // SAFETY: the parcels lie in the shared memory; the owner is atomic.

@@ -194,7 +194,9 @@ pub struct Creds {
     /// File mode creation mask. The real one is 0 while a step runs.
     pub umask: u32,
     /// Whether [`FD_GUEST_ROOT`] is another directory than the tree.
-    pub chrooted: u32,
+    pub chrooted: u16,
+    /// 1; in the memory of a process whose loader has not come that far, everything reads as 0.
+    pub begun: u16,
     /// Number of supplementary groups.
     pub group_count: u32,
     /// Supplementary groups.
@@ -215,6 +217,7 @@ impl Creds {
             securebits: 0,
             umask,
             chrooted: 0,
+            begun: 1,
             group_count: groups.len().min(MAX_GROUPS) as u32,
             groups: [0; MAX_GROUPS],
         };

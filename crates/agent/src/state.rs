@@ -9,7 +9,9 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::arch::{Context, nr};
-use crate::protocol::{CONFIG_ADDRESS, Config, Creds, FD_AGENT, FD_GUEST_ROOT, FD_ROOT, FD_SHARED, SHARED_ADDRESS};
+use crate::protocol::{
+    CONFIG_ADDRESS, Config, Creds, FD_AGENT, FD_GUEST_ROOT, FD_ROOT, FD_SHARED, Parcel, SHARED_ADDRESS,
+};
 use crate::sys::{self, Errno, MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, call, getpid, gettid};
 use crate::table::Table;
 
@@ -93,6 +95,7 @@ const NO_CREDS: Creds = Creds {
     securebits: 0,
     umask: 0,
     chrooted: 0,
+    begun: 0,
     group_count: 0,
     groups: [0; crate::protocol::MAX_GROUPS],
 };
@@ -159,16 +162,41 @@ pub fn creds_of(pid: u32) -> Option<Creds> {
     if pid == getpid() {
         return Some(*creds());
     }
-    let mut other = core::mem::MaybeUninit::<Creds>::uninit();
-    let size = size_of::<Creds>();
-    let local = [other.as_mut_ptr() as usize, size];
-    let remote = [CREDS.get() as usize, size];
-    const PROCESS_VM_READV: u32 = 310;
-    // SAFETY: both vectors are valid; the structure, of plain numbers, is used only where it was filled.
-    unsafe {
-        let read = call!(PROCESS_VM_READV, pid, local.as_ptr(), 1, remote.as_ptr(), 1, 0);
-        (read == Ok(size)).then(|| other.assume_init())
+    of_other(pid, CREDS.get(), |creds| creds.begun != 0, |parcel| parcel.creds)
+}
+
+/// Something that the agent keeps in each process of the step, of another than ours. While that one is inside execve
+/// its memory says nothing yet (`begun`): its parcel does. `T` is of plain numbers.
+pub fn of_other<T>(pid: u32, address: *mut T, begun: fn(&T) -> bool, parcel: fn(&Parcel) -> T) -> Option<T> {
+    // Each round finds it before, in or behind its execve; one that executes all the time is not waited for.
+    for _ in 0..20 {
+        let mut value = core::mem::MaybeUninit::<T>::uninit();
+        let size = size_of::<T>();
+        let local = [value.as_mut_ptr() as usize, size];
+        let remote = [address as usize, size];
+        // SAFETY: both vectors are valid; the value is used only where it was filled.
+        let read = unsafe { call!(nr::PROCESS_VM_READV, pid, local.as_ptr(), 1, remote.as_ptr(), 1, 0) };
+        match read {
+            Ok(read) if read == size => {
+                // SAFETY: as above.
+                let value = unsafe { value.assume_init() };
+                if begun(&value) {
+                    return Some(value);
+                }
+            }
+            Ok(_) | Err(Errno::EFAULT) => {}
+            Err(_) => return None,
+        }
+        let held = crate::exec::parcel_of(pid);
+        // SAFETY: a parcel in the shared memory; what was copied counts only where it was this process's all the time.
+        let copy = held.map(|held| unsafe { (parcel(&*held), &(*held).owner) });
+        if let Some((value, _)) = copy.filter(|(_, owner)| owner.load(Acquire) == pid) {
+            return Some(value);
+        }
+        // SAFETY: no pointers.
+        let _ = unsafe { call!(nr::SCHED_YIELD) };
     }
+    None
 }
 
 /// The credentials of this process, to change them.

@@ -34,6 +34,7 @@ pub mod nr {
     pub const IOCTL: u32 = 16;
     pub const PREAD64: u32 = 17;
     pub const ACCESS: u32 = 21;
+    pub const SCHED_YIELD: u32 = 24;
     pub const MADVISE: u32 = 28;
     pub const DUP: u32 = 32;
     pub const DUP2: u32 = 33;
@@ -163,6 +164,7 @@ pub mod nr {
     pub const SYNCFS: u32 = 306;
     pub const SENDMMSG: u32 = 307;
     pub const SETNS: u32 = 308;
+    pub const PROCESS_VM_READV: u32 = 310;
     pub const RENAMEAT2: u32 = 316;
     pub const SECCOMP: u32 = 317;
     pub const MEMFD_CREATE: u32 = 319;
