@@ -15,7 +15,7 @@ use crate::paths::{self, guest_path};
 use crate::perms;
 use crate::protocol::{PARCEL_SIZE, PARCELS, PARCELS_OFFSET, Parcel, SHARED_ADDRESS};
 use crate::signals;
-use crate::state::{Shared, config, creds, creds_mut, fd_agent, of_other, release_side};
+use crate::state::{Shared, config, creds, creds_mut, fd_agent, leaving_stack, of_other, release_side};
 use crate::sys::{
     AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, Fd, MAP_ANONYMOUS, MAP_PRIVATE, O_CLOEXEC, O_NOFOLLOW,
     O_RDONLY, PROT_READ, PROT_WRITE, R, S_IFREG, call, getpid, gettid, openat, pread,
@@ -26,8 +26,8 @@ use crate::text::{PathText, Text, fd_path, number, strip_dir};
 #[cfg_attr(agent_image, unsafe(link_section = ".bss.y_exe"))]
 pub static EXE: Shared<(usize, [u8; 4096])> = Shared::new((0, [0; 4096]));
 
-/// Bytes of a program that are looked at.
-const HEAD: usize = 4096;
+/// Bytes of a program that are looked at (`BINPRM_BUF_SIZE`).
+const HEAD: usize = 256;
 /// As in the kernel.
 const MAX_SCRIPTS: usize = 5;
 const SCRIPT_LINE: usize = 256;
@@ -54,6 +54,10 @@ pub fn program_of_dir(dir: &[u8], out: &mut PathText) -> R<()> {
     program_of(pid, pid == getpid() || pid == gettid(), out)
 }
 
+/// A vector of arguments that needs no mapping.
+type Room = [MaybeUninit<usize>; FEW_ARGUMENTS];
+const FEW_ARGUMENTS: usize = 256;
+
 /// The arguments of a script's interpreter, put before the guest's own.
 struct Arguments {
     /// Texts that the new vector points to.
@@ -62,27 +66,6 @@ struct Arguments {
     /// Pointers, last first: what stands before the guest's `argv[1..]`. Three more are the emulator's.
     front: [usize; 2 * MAX_SCRIPTS + 4],
     front_len: usize,
-}
-
-/// The path of a script as its interpreter gets it.
-fn script_path(dir: i32, path: &CStr, out: &mut PathText) -> R<()> {
-    if path.is_empty() || (dir != AT_FDCWD && path.to_bytes()[0] != b'/') {
-        // SAFETY: no pointers.
-        if unsafe {
-            call!(nr::FCNTL, dir, 1 /* F_GETFD */)
-        }? & 1
-            != 0
-        {
-            return Err(Errno::ENOENT);
-        }
-        out.push(b"/dev/fd/")?;
-        out.push_number(dir as u64)?;
-        if path.is_empty() {
-            return Ok(());
-        }
-        out.push(b"/")?;
-    }
-    out.push(path.to_bytes())
 }
 
 /// Splits a `#!` line into interpreter and argument, as the kernel does.
@@ -246,33 +229,61 @@ fn copy_text(from: &[u8], to: &mut [u8; 4096]) -> u32 {
     len as u32
 }
 
+/// Writes the canonical path of a program into the parcel.
+#[inline(never)]
+fn name_program(fd: i32, parcel: &mut Parcel) -> R<()> {
+    let mut exe = PathText::new();
+    guest_path(fd, &mut exe)?;
+    parcel.exe_len = copy_text(exe.bytes(), &mut parcel.exe);
+    Ok(())
+}
+
+/// Opens the interpreter that a program's headers name.
+#[inline(never)]
+fn open_interpreter(program: i32, elf: &Elf) -> R<Option<Fd>> {
+    let mut table: Segments = [const { MaybeUninit::uninit() }; MAX_SEGMENTS];
+    let Some(segment) = segments(program, elf, &mut table)?.iter().find(|s| s.kind == 3) else { return Ok(None) };
+    let mut path = Text::<4096>::new();
+    let size = segment.file_size as usize;
+    if !(2..4096).contains(&size) {
+        return Err(Errno::ENOEXEC);
+    }
+    let got = pread(program, &mut path.spare()[..size], segment.offset)?;
+    path.filled(got.min(size - 1));
+    Ok(Some(Fd::owned(paths::open(AT_FDCWD, path.c(), O_RDONLY, 0)?)))
+}
+
 /// execve, execveat. Returns only where it fails.
 pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mask: u64) -> R {
-    let mut given = PathText::new();
-    guest::path(path, &mut given)?;
     if flags & !(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0 {
         return Err(Errno::EINVAL);
     }
+    // The name of the program, and of a script for its interpreter: by a descriptor, as in the kernel, where it is none
+    // of the working directory's. The frame is kept small: each of its pages is touched.
     let mut name = PathText::new();
+    let start = guest::read::<u8>(path)?;
+    let by_fd = start == 0 || (dir != AT_FDCWD && start != b'/');
+    if by_fd {
+        name.push(b"/dev/fd/")?;
+        name.push_number(dir as u64)?;
+        if start != 0 {
+            name.push(b"/")?;
+        }
+    }
+    let given = name.len();
+    guest::path(path, &mut name)?;
+    // SAFETY: the text ends with NUL.
+    let given = unsafe { CStr::from_ptr(name.c().as_ptr().add(given)) };
     let mut arguments = Arguments {
         texts: [const { Text::<SCRIPT_LINE>::EMPTY }; 2 * MAX_SCRIPTS],
         used: 0,
         front: [0; 2 * MAX_SCRIPTS + 4],
         front_len: 0,
     };
-    let mut program = open_program(dir, given.c(), flags)?;
-    if given.is_empty() || (dir != AT_FDCWD && given.bytes()[0] != b'/') {
-        name.push(b"/dev/fd/")?;
-        name.push_number(dir as u64)?;
-        if !given.is_empty() {
-            name.push(b"/")?;
-        }
-    }
-    name.push(given.bytes())?;
+    let mut program = open_program(dir, given, flags)?;
     let mut new_creds = *creds();
     let mut secure = false;
-    let mut script = PathText::new();
-    let mut exe = PathText::new();
+    let mut emulated = None;
     let mut depth = 0;
     let mut head = [MaybeUninit::<u8>::uninit(); HEAD];
     let elf = loop {
@@ -292,8 +303,7 @@ pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mas
             // `qemu -0 ARGV0 PROGRAM ARGUMENT…`; the program is what /proc/self/exe says.
             secure |= after_exec(&mut new_creds, stat.uid, stat.gid, stat.mode.into());
             let argv0 = if arguments.front_len == 0 {
-                script_path(dir, given.c(), &mut script)?;
-                arguments.push(script.c().as_ptr() as usize);
+                arguments.push_script(dir, by_fd, &name)?;
                 if argv == 0 { 0 } else { guest::read::<usize>(argv)? }
             } else {
                 0
@@ -302,11 +312,11 @@ pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mas
             for text in [if argv0 == 0 { path } else { argv0 }, c"-0".as_ptr() as usize, c"qemu".as_ptr() as usize] {
                 arguments.push(text);
             }
-            guest_path(program.get(), &mut exe)?;
             // SAFETY: no pointers.
-            program = Fd::owned(unsafe {
+            let emulator = Fd::owned(unsafe {
                 call!(nr::FCNTL, config().emulator, 0 /* F_DUPFD */, 3)
             }?);
+            emulated = Some(core::mem::replace(&mut program, emulator));
             let mut head = [MaybeUninit::<u8>::uninit(); 64];
             let len = pread(program.get(), &mut head, 0)?;
             // SAFETY: so many bytes were read.
@@ -322,8 +332,7 @@ pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mas
         }
         depth += 1;
         if arguments.front_len == 0 {
-            script_path(dir, given.c(), &mut script)?;
-            arguments.push(script.c().as_ptr() as usize);
+            arguments.push_script(dir, by_fd, &name)?;
         }
         if let Some(argument) = argument {
             arguments.push_text(argument)?;
@@ -331,25 +340,22 @@ pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mas
         arguments.push_text(interpreter)?;
         program = open_program(AT_FDCWD, arguments.texts[arguments.used - 1].c(), 0)?;
     };
-    let mut table: Segments = [const { MaybeUninit::uninit() }; MAX_SEGMENTS];
-    let mut interpreter = None;
-    if let Some(segment) = segments(program.get(), &elf, &mut table)?.iter().find(|s| s.kind == 3) {
-        let mut path = PathText::new();
-        let size = segment.file_size as usize;
-        if !(2..4096).contains(&size) {
-            return Err(Errno::ENOEXEC);
-        }
-        let got = pread(program.get(), &mut path.spare()[..size], segment.offset)?;
-        path.filled(got.min(size - 1));
-        let fd = Fd::owned(paths::open(AT_FDCWD, path.c(), O_RDONLY, 0)?);
-        interpreter = Some(fd);
-    }
-    if exe.is_empty() {
-        guest_path(program.get(), &mut exe)?;
-    }
-    let (vector, mapped) = arguments.vector(argv)?;
+    let interpreter = open_interpreter(program.get(), &elf)?;
     let p = claim_parcel()?;
     // SAFETY: the parcel is ours until the owner is reset.
+    let named = name_program(emulated.as_ref().unwrap_or(&program).get(), unsafe { &mut *p });
+    // The new program must not have it.
+    drop(emulated);
+    let mut room = [MaybeUninit::uninit(); FEW_ARGUMENTS];
+    let (vector, mapped) = match named.and_then(|()| arguments.vector(argv, &mut room)) {
+        Ok(vector) => vector,
+        Err(errno) => {
+            // SAFETY: as above.
+            unsafe { &(*p).owner }.store(0, Release);
+            return Err(errno);
+        }
+    };
+    // SAFETY: as above.
     unsafe {
         (*p).program = program.get();
         (*p).interpreter = interpreter.as_ref().map_or(-1, Fd::get);
@@ -357,7 +363,6 @@ pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mas
         (*p).creds = new_creds;
         (*p).sigsys_ignored = signals::ignored();
         (*p).filtered = crate::filter::installed().into();
-        (*p).exe_len = copy_text(exe.bytes(), &mut (*p).exe);
         (*p).execfn_len = copy_text(name.bytes(), &mut (*p).execfn);
     }
     let before = *creds();
@@ -367,7 +372,7 @@ pub fn sys_exec(dir: i32, path: usize, argv: usize, envp: usize, flags: u32, mas
     // SAFETY: masks and vectors are valid; where execveat succeeds nothing of this is there any more.
     let result = unsafe {
         let _ = call!(nr::RT_SIGPROCMASK, 2, &raw const mask, 0, 8);
-        let result = call!(nr::EXECVEAT, fd_agent(), c"".as_ptr(), vector, envp, AT_EMPTY_PATH);
+        let result = leaving_stack(|| call!(nr::EXECVEAT, fd_agent(), c"".as_ptr(), vector, envp, AT_EMPTY_PATH));
         let _ = call!(nr::RT_SIGPROCMASK, 2, &raw const all, 0, 8);
         (*p).owner.store(0, Release);
         result
@@ -398,8 +403,25 @@ impl Arguments {
         Ok(())
     }
 
-    /// The vector for the kernel: the guest's own where there is nothing to put before it. With the mapping to undo.
-    fn vector(&self, argv: usize) -> R<(usize, Option<(usize, usize)>)> {
+    /// The path of a script, as its interpreter gets it.
+    fn push_script(&mut self, dir: i32, by_fd: bool, name: &PathText) -> R<()> {
+        // SAFETY: no pointers.
+        let closes = by_fd
+            && unsafe {
+                call!(nr::FCNTL, dir, 1 /* F_GETFD */)
+            }? & 1
+                != 0;
+        if closes {
+            return Err(Errno::ENOENT);
+        }
+        self.push(name.c().as_ptr() as usize);
+        Ok(())
+    }
+
+    /// The vector for the kernel: the guest's own where there is nothing to put before it, or one in `room`, or one in
+    /// a mapping that is to be undone. (A child of vfork leaves that mapping behind in its parent: a script with very
+    /// many arguments is rare.)
+    fn vector(&self, argv: usize, room: &mut Room) -> R<(usize, Option<(usize, usize)>)> {
         if self.front_len == 0 {
             return Ok((argv, None));
         }
@@ -409,10 +431,16 @@ impl Arguments {
                 count += 1;
             }
         }
-        let size = ((self.front_len + count + 1) * 8 + 4095) & !4095;
-        // SAFETY: a new mapping.
-        let base =
-            unsafe { call!(nr::MMAP, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1isize, 0) }?;
+        let words = self.front_len + count + 1;
+        let size = (words * 8 + 4095) & !4095;
+        let (base, mapped) = if words <= room.len() {
+            (room.as_mut_ptr() as usize, None)
+        } else {
+            // SAFETY: a new mapping.
+            let base =
+                unsafe { call!(nr::MMAP, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1isize, 0) }?;
+            (base, Some((base, size)))
+        };
         let mut to = base;
         for pointer in self.front[..self.front_len].iter().rev() {
             guest::write(to, *pointer)?;
@@ -423,7 +451,7 @@ impl Arguments {
             to += 8;
         }
         guest::write(to, 0usize)?;
-        Ok((base, Some((base, size))))
+        Ok((base, mapped))
     }
 }
 

@@ -117,13 +117,17 @@ static SIDES_USED: AtomicU32 = AtomicU32::new(0);
 #[repr(C, align(4096))]
 struct Wiped {
     owner: AtomicU32,
-    stacks: AtomicU64,
+    /// Not 0 where a stack is in use.
+    held: [AtomicU32; STACKS],
     inside: [AtomicU32; STACKS],
 }
 
 #[cfg_attr(agent_image, unsafe(link_section = ".bss.1_wiped"))]
-static WIPED: Wiped =
-    Wiped { owner: AtomicU32::new(0), stacks: AtomicU64::new(0), inside: [const { AtomicU32::new(0) }; STACKS] };
+static WIPED: Wiped = Wiped {
+    owner: AtomicU32::new(0),
+    held: [const { AtomicU32::new(0) }; STACKS],
+    inside: [const { AtomicU32::new(0) }; STACKS],
+};
 
 /// Sets this process's memory up: called by the loader.
 pub fn start(creds: &Creds) {
@@ -268,15 +272,9 @@ pub fn claim(stack_pointer: usize) -> usize {
     if WIPED.owner.load(Relaxed) == 0 {
         WIPED.owner.store(getpid(), Release);
     }
-    loop {
-        let used = WIPED.stacks.load(Relaxed);
-        let free = !used & ((1 << STACKS) - 1);
-        if free == 0 {
-            break;
-        }
-        // The last one first: it lies beside the rest of what every process touches.
-        let index = 63 - free.leading_zeros() as usize;
-        if WIPED.stacks.compare_exchange(used, used | 1 << index, AcqRel, Relaxed).is_ok() {
+    // The last one first: it lies beside the rest of what every process touches.
+    for (index, held) in WIPED.held.iter().enumerate().rev() {
+        if held.load(Relaxed) == 0 && held.compare_exchange(0, 1, AcqRel, Relaxed).is_ok() {
             return pool() + (index + 1) * STACK;
         }
     }
@@ -312,20 +310,46 @@ fn abandoned(stack_pointer: usize) -> Option<usize> {
 pub extern "C" fn agent_release(top: usize) {
     let offset = top.wrapping_sub(pool());
     if (STACK..=STACK * STACKS).contains(&offset) {
-        WIPED.stacks.fetch_and(!(1 << (offset / STACK - 1)), AcqRel);
+        WIPED.held[offset / STACK - 1].store(0, Release);
     } else {
         // SAFETY: a mapping that `agent_claim` made; we run on the guest's stack again.
         let _ = unsafe { call!(nr::MUNMAP, top - STACK, STACK) };
     }
 }
 
+/// Which stack of the pool we run on.
+#[inline(always)]
+fn stack_index() -> Option<usize> {
+    let marker = 0u8;
+    let index = (&raw const marker as usize).wrapping_sub(pool()) / STACK;
+    (index < STACKS).then_some(index)
+}
+
+/// Makes the call that executes another program. A child of vfork runs on a stack in its parent's memory, which is to
+/// have it back at the moment at which the kernel has taken the child out of that memory: that is when it clears the
+/// word of set_tid_address(2).
+pub fn leaving_stack(call: impl FnOnce() -> sys::R) -> sys::R {
+    const PR_GET_TID_ADDRESS: u32 = 40;
+    let shared = WIPED.owner.load(Relaxed) != getpid();
+    let Some(held) = stack_index().and_then(|index| WIPED.held.get(index)).filter(|_| shared) else { return call() };
+    let mut own = 0usize;
+    // SAFETY: the words outlive the calls: the first is ours, the other the pool's.
+    unsafe {
+        let _ = call!(nr::PRCTL, PR_GET_TID_ADDRESS, &raw mut own);
+        if own != 0 {
+            return call();
+        }
+        let _ = call!(nr::SET_TID_ADDRESS, held.as_ptr());
+        let result = call();
+        let _ = call!(nr::SET_TID_ADDRESS, 0);
+        result
+    }
+}
+
 /// Makes a call that may wait for long, with the guest's own signal mask: its handlers run, and the call ends with
 /// `EINTR` or goes on as the guest's flags say.
 pub fn interruptible(mask: u64, call: impl FnOnce() -> sys::R) -> sys::R {
-    let marker = 0u8;
-    let offset = (&raw const marker as usize).wrapping_sub(pool());
-    let index = offset / STACK;
-    let inside = WIPED.inside.get(index);
+    let inside = stack_index().and_then(|index| WIPED.inside.get(index));
     if let Some(inside) = inside {
         inside.store(gettid(), Release);
     }

@@ -127,6 +127,7 @@ pub mod nr {
     pub const LREMOVEXATTR: u32 = 198;
     pub const FREMOVEXATTR: u32 = 199;
     pub const GETDENTS64: u32 = 217;
+    pub const SET_TID_ADDRESS: u32 = 218;
     pub const EXIT_GROUP: u32 = 231;
     pub const TGKILL: u32 = 234;
     pub const UTIMES: u32 = 235;

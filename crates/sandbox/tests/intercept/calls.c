@@ -100,6 +100,40 @@ static void spawn(void) {
     struct stat st;
     CHECK(stat("spawned", &st) == 0 && st.st_size == 5 && (st.st_mode & 07777) == 0600);
 }
+static long mapped_pages(void) {
+    long pages = -1;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f || fscanf(f, "%ld", &pages) != 1) pages = -1;
+    if (f) fclose(f);
+    return pages;
+}
+static int spawned(const char *program) {
+    pid_t pid;
+    char *argv[] = {"true", "an argument", 0};
+    return posix_spawn(&pid, program, 0, 0, argv, environ) == 0 && wait_code(pid) == 0;
+}
+static void children_of_vfork_leave_nothing_in_their_parent(void) {
+    put("script", "#!/bin/sh\n[ \"$1\" = 'an argument' ]\n");
+    chmod("script", 0755);
+    CHECK(spawned("/bin/true") && spawned("./script"));
+    long before = mapped_pages();
+    for (int i = 0; i < 100; i++) CHECK(spawned("/bin/true") && spawned("./script"));
+    long after = mapped_pages();
+    /* Less than one for each; a patched call site takes one. */
+    CHECK(before > 0 && after < before + 50);
+}
+static void *spawner(void *fine) {
+    for (int i = 0; i < 40 && *(int *)fine; i++) *(int *)fine = spawned(i % 2 ? "/bin/true" : "./script");
+    return 0;
+}
+static void threads_spawn_at_once(void) {
+    pthread_t threads[6];
+    int fine[6];
+    for (int i = 0; i < 6; i++) { fine[i] = 1; CHECK(pthread_create(&threads[i], 0, spawner, &fine[i]) == 0); }
+    int all = 1;
+    for (int i = 0; i < 6; i++) { pthread_join(threads[i], 0); all &= fine[i]; }
+    CHECK(all);
+}
 static void a_child_of_vfork_keeps_its_identity_to_itself(void) {
     pid_t pid = vfork();
     if (pid == 0) {
@@ -826,6 +860,8 @@ int main(int argc, char **argv) {
     RUN(many_threads);
     RUN(threads_share_the_umask);
     RUN(spawn);
+    RUN(children_of_vfork_leave_nothing_in_their_parent);
+    RUN(threads_spawn_at_once);
     RUN(a_child_of_vfork_keeps_its_identity_to_itself);
     RUN(a_fork_has_an_identity_of_its_own);
     RUN(exec_errors);
