@@ -25,6 +25,8 @@ use crate::{attrs, creds, filter, names, signals, stat};
 /// Traps after which a site is worth its patch: finding its mapping costs about as much as 20 of them.
 const ENOUGH: u32 = 48;
 const COUNTERS: usize = 128;
+/// Counters that a site may have.
+const WAYS: usize = 4;
 const PAGE: usize = 4096;
 
 /// A patched site.
@@ -120,12 +122,15 @@ fn is_eligible(nr: u32) -> bool {
 /// Notes that a call was trapped, with the address behind it; patches the site when that was often.
 #[inline]
 pub fn trapped(nr: u32, next: usize, args: &[usize; 6]) {
-    let counter = &SEEN[(next ^ (next >> 8)) % COUNTERS];
-    if counter.next.load(Relaxed) != next {
-        counter.next.store(next, Relaxed);
-        counter.count.store(1, Relaxed);
+    // A site has a few places to be in: two that take turns, as in a loop, must not push one another out.
+    let group = (next.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) % (COUNTERS / WAYS) * WAYS;
+    let group = &SEEN[group..group + WAYS];
+    let Some(counter) = group.iter().find(|counter| counter.next.load(Relaxed) == next) else {
+        let rarest = group.iter().min_by_key(|counter| counter.count.load(Relaxed)).unwrap_or(&group[0]);
+        rarest.next.store(next, Relaxed);
+        rarest.count.store(1, Relaxed);
         return;
-    }
+    };
     let count = counter.count.load(Relaxed).saturating_add(1);
     counter.count.store(count, Relaxed);
     if count == ENOUGH && OFF.load(Relaxed) == 0 && is_eligible(nr) {
